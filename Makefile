@@ -1,0 +1,65 @@
+# Pannier. `make` alone says what there is. Every target sets up what it needs first.
+
+PYTHON  ?= python3
+VENV    ?= .venv
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+run    := $(VENV)/bin/python
+pytest := $(run) -m pytest
+uv     := $(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
+          --generate-hashes --no-annotate --quiet --custom-compile-command "make lock"
+own    := -c requirements/dev.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint format bench lock images clean \
+        formatted linted typed pointed
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## build or refresh the environment in .venv (every target does)
+	@$(PYTHON) tools/environment.py $(VENV)
+
+demo: setup ## start a gateway and do the main job on real files
+	@$(run) examples/demo.py
+
+test: setup ## run all tests
+	@$(pytest) -n $(WORKERS) $(PYTEST_ARGS)
+
+check: lint ## what a commit needs, in under a minute: lint, and the fast tests
+	@$(pytest) -n $(WORKERS) -m "not slow and not storm" -q $(PYTEST_ARGS)
+
+lint: setup ## format, lint, types and import contracts, without tests
+	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),-O) \
+	         formatted linted typed pointed
+
+formatted:
+	@$(run) -m ruff format --check --quiet || { echo "make format mends this"; exit 1; }
+linted:
+	@$(run) -m ruff check --quiet
+typed:
+	@$(run) -m mypy
+pointed:
+	@$(VENV)/bin/lint-imports --no-logo
+
+format: setup ## rewrite the code as the formatter and the linter want it
+	@$(run) -m ruff check --fix --quiet || true
+	@$(run) -m ruff format
+
+bench: setup ## measure, beside an anchor in the same run
+	@$(run) -m bench
+
+lock: setup ## resolve the dependencies anew, for every platform, with hashes
+	@$(uv) --upgrade --extra gateway --extra operator --group dev -o requirements/dev.lock
+	@$(uv) $(own) --extra gateway -o requirements/gateway.lock
+	@$(uv) $(own) --extra operator -o requirements/operator.lock
+	@$(subst pyproject.toml,,$(uv)) $(own) --group build -o requirements/build.lock
+
+images: ## build the container images of gateway and operator (needs docker)
+	docker build --target gateway --tag pannier-gateway .
+	docker build --target operator --tag pannier-operator .
+
+clean: ## remove what was built, the environment too
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

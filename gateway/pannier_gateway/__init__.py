@@ -1,0 +1,1 @@
+"""The Pannier sidecar: object storage at localhost."""

@@ -1,0 +1,54 @@
+"""A request's body as it arrives, with what can go wrong on the way in the gateway's own errors."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import hdrs
+from aiohttp.web import BaseRequest, RequestPayloadError
+
+from pannier_gateway.errors import BadRequest, ExpectationFailed, RequestTimeout
+
+PROGRESS_SECONDS = 60.0  # a client that sends nothing for this long is given up
+
+
+class IncomingBody:
+    """The body of one request; can be read once. A client that waits to be asked is asked then."""
+
+    def __init__(self, request: BaseRequest) -> None:
+        self._request = request
+        self._content = request.content
+        self.length = request.content_length  # the parser refuses it next to a transfer-encoding
+        self.received = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        await self._go_on()
+        while piece := await self._next():
+            self.received += len(piece)
+            yield piece
+
+    async def _next(self) -> bytes:
+        """The next piece; empty at the end. Waits only where nothing has arrived."""
+        try:
+            if self._content.is_eof() or self._content.total_bytes > self.received:
+                return await self._content.readany()
+            async with asyncio.timeout(PROGRESS_SECONDS):
+                return await self._content.readany()
+        except TimeoutError as error:
+            raise RequestTimeout(
+                f"no byte of the body came for {PROGRESS_SECONDS:.0f} s, after {self.received}"
+            ) from error
+        except RequestPayloadError as error:
+            raise BadRequest(f"the body can't be read: {error}") from error
+
+    async def _go_on(self) -> None:
+        """Tell a client that sent `Expect: 100-continue` to send its body."""
+        expectation = self._request.headers.get(hdrs.EXPECT)
+        if expectation is None:
+            return
+        if expectation.lower() != "100-continue":
+            raise ExpectationFailed(
+                f"expect: {expectation!r} can't be met, only '100-continue' can"
+            )
+        transport = self._request.transport
+        if transport is not None and not self._content.is_eof() and not self._content.total_bytes:
+            transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -1,0 +1,111 @@
+"""The requests of the objectstore protocol: told apart, handed on, and refused in its words."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from aiohttp.web import BaseRequest, StreamResponse
+
+from pannier.protocol.malformed import Malformed
+from pannier.protocol.target import parse_target
+from pannier_gateway.api.exchange import Exchange
+from pannier_gateway.api.objectstore.operations import COLLECTION, JSON, OBJECT
+from pannier_gateway.api.objectstore.replies import failure_body
+from pannier_gateway.drain import Drain
+from pannier_gateway.errors import (
+    BadRequest,
+    MethodNotAllowed,
+    NotOffered,
+    ObjectExpired,
+    ObjectNotFound,
+    PannierError,
+    RangeNotSatisfiable,
+    RouteUnknown,
+    UsecaseUnknown,
+)
+from pannier_gateway.metrics import Metrics
+from pannier_gateway.objects import Objects
+from pannier_gateway.ranges import content_range
+
+log = logging.getLogger("pannier.api")
+
+Usecases = Callable[[], Mapping[str, Objects]]  # those of the configuration in force
+
+TEXT = {"content-type": "text/plain; charset=utf-8"}
+
+
+class Door:
+    """Handles every request of the data listener."""
+
+    def __init__(self, usecases: Usecases, drain: Drain, metrics: Metrics) -> None:
+        self._usecases = usecases
+        self._drain = drain
+        self._metrics = metrics
+
+    async def __call__(self, request: BaseRequest) -> StreamResponse:
+        with Exchange(request, self._metrics.requests, self._drain) as exchange:
+            try:
+                return await self._answer(exchange)
+            except PannierError as error:
+                return await self._refuse(exchange, error)
+            except Malformed as error:
+                return await self._refuse(exchange, BadRequest(str(error)))
+            except (ConnectionError, asyncio.CancelledError):
+                raise  # the client left
+            except Exception:  # the outermost loop of a request: its bug must not look like an end
+                log.exception("request failed", extra={"target": request.raw_path})
+                return await self._refuse(exchange, PannierError("the gateway's log says more"))
+
+    async def _answer(self, exchange: Exchange) -> StreamResponse:
+        target = parse_target(exchange.request.raw_path)
+        if target is None:
+            return await self._answer_root(exchange)
+        operations = COLLECTION if target.key is None else OBJECT
+        operation = operations.get(exchange.request.method)
+        if operation is None:
+            raise MethodNotAllowed(
+                f"{exchange.request.method} is not offered here", tuple(operations)
+            )
+        exchange.operation = operation.__name__.rstrip("_")
+        objects = self._usecases().get(target.usecase)
+        if objects is None:
+            raise UsecaseUnknown(
+                f"usecase {target.usecase!r} is not declared: apply a Usecase of that name "
+                "(apiVersion: pannier.dev/v1alpha1) whose bucketRef names a Bucket"
+            )
+        exchange.usecase = target.usecase
+        return await operation(exchange, objects, target)
+
+    async def _answer_root(self, exchange: Exchange) -> StreamResponse:
+        path = exchange.request.raw_path.partition("?")[0]
+        if path.startswith("/v1/objects:"):
+            raise NotOffered(f"{path.split('/')[2]!r} is not offered")
+        if path not in ("/health", "/ready"):
+            raise RouteUnknown(f"no route {path!r}: objects are at /v1/objects/USECASE/SCOPES/KEY")
+        if exchange.request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(f"{path} takes GET", ("GET", "HEAD"))
+        exchange.operation = path[1:]
+        if path == "/ready" and self._drain.begun:
+            return await exchange.send(503, TEXT, b"Shutting down")
+        return await exchange.send(200, TEXT, b"OK")
+
+    async def _refuse(self, exchange: Exchange, error: PannierError) -> StreamResponse:
+        if exchange.begun:
+            log.error("answer cut off", extra={"error": str(error), "exchange": repr(exchange)})
+            exchange.abort()
+            raise ConnectionResetError("cut off") from error
+        if isinstance(error, ObjectExpired):
+            self._metrics.expired.labels(exchange.usecase).inc()
+        if isinstance(error, ObjectNotFound):
+            return await exchange.send(404, {})
+        return await exchange.send(error.status, refusal_headers(error), failure_body(error))
+
+
+def refusal_headers(error: PannierError) -> dict[str, str]:
+    match error:
+        case MethodNotAllowed():
+            return JSON | {"allow": ", ".join(error.allowed)}
+        case RangeNotSatisfiable():
+            return {"content-range": content_range(None, error.size), "accept-ranges": "bytes"}
+        case _:
+            return JSON

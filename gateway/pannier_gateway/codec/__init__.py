@@ -1,0 +1,34 @@
+"""zstd, streamed: what is stored compressed, how it is read back, and what uploads claim to be.
+
+Everything that takes long runs in an executor; nothing holds more than about a frame in memory.
+"""
+
+from pannier_gateway.codec.budget import DecoderBudget
+from pannier_gateway.codec.compressing import FRAME_SIZE, Compressing, compress_small
+from pannier_gateway.codec.decoding import Decoding, decode_small, trimmed
+from pannier_gateway.codec.errors import DecodedTooLarge, DecodeError, NotZstd
+from pannier_gateway.codec.measuring import Measuring, measure_small
+from pannier_gateway.codec.policy import compressible, pays, worthwhile
+from pannier_gateway.codec.seekable import FOOTER_SIZE, Location, SeekTable, table_span
+
+__all__ = [
+    "FOOTER_SIZE",
+    "FRAME_SIZE",
+    "Compressing",
+    "DecodeError",
+    "DecodedTooLarge",
+    "DecoderBudget",
+    "Decoding",
+    "Location",
+    "Measuring",
+    "NotZstd",
+    "SeekTable",
+    "compress_small",
+    "compressible",
+    "decode_small",
+    "measure_small",
+    "pays",
+    "table_span",
+    "trimmed",
+    "worthwhile",
+]

@@ -1,0 +1,126 @@
+"""Stored zstd bytes, decoded as they are read: in bounded pieces, whatever they decode to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import Executor
+from contextlib import aclosing
+
+import zstandard
+
+from pannier_gateway.codec.budget import DecoderBudget
+from pannier_gateway.codec.contexts import decompress
+from pannier_gateway.codec.errors import DecodedTooLarge, DecodeError, NotZstd
+from pannier_gateway.codec.frames import WINDOW_MAX, Frame, Piece, Splitter
+from pannier_gateway.codec.streams import Stream
+
+
+class Decoder:
+    """Decodes a stream's pieces in their order, on any thread, one call at a time."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.size = 0  # bytes decoded so far
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+
+    def decode(self, pieces: list[Piece]) -> bytes:
+        """What `pieces`, as a Splitter gives them out together, decode to. Raises DecodeError."""
+        try:
+            decoded = b"".join([self._decode(piece) for piece in pieces])
+        except zstandard.ZstdError as error:
+            raise NotZstd(f"the body is damaged zstd: {error}") from error
+        self.size += len(decoded)
+        if self.size > self.limit:
+            raise DecodedTooLarge(self.limit)
+        return decoded
+
+    def _decode(self, piece: Piece) -> bytes:
+        if piece.whole:
+            return decompress(piece.data, piece.bound)
+        frame = self._frame or _begin(piece.frame)
+        decoded = frame.decompress(piece.data)
+        if frame.eof is not piece.last:
+            raise NotZstd("a zstd frame does not end with its last block")
+        self._frame = None if piece.last else frame
+        return decoded
+
+
+class Decoding(Stream):
+    """What stored zstd bytes decode to, in pieces of at most 576 KiB.
+
+    Raises DecodeError where the bytes are damaged or end early, before the first byte beyond
+    `limit`, and, if `exact`, for fewer. Frames of up to 512 KiB need no room of the budget's.
+    """
+
+    def __init__(
+        self,
+        stored: AsyncIterator[bytes],
+        limit: int,
+        executor: Executor,
+        budget: DecoderBudget,
+        *,
+        exact: bool = False,
+    ) -> None:
+        super().__init__(self._decode(stored))
+        self._limit = limit
+        self._exact = exact
+        self._executor = executor
+        self._budget = budget
+
+    async def _decode(self, stored: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        loop = asyncio.get_running_loop()
+        splitter, decoder = Splitter(), Decoder(self._limit)
+        with self._budget.lease() as room:
+            async for chunk in stored:
+                splitter.feed(chunk)
+                for pieces in splitter.pieces():
+                    await room.hold(pieces[0].memory)
+                    if decoded := await loop.run_in_executor(
+                        self._executor, decoder.decode, pieces
+                    ):
+                        yield decoded
+        splitter.finish()
+        if self._exact:
+            _check_size(decoder)
+
+
+async def trimmed(decoded: Stream, skip: int, take: int) -> AsyncGenerator[bytes, None]:
+    """`take` bytes of `decoded` after the first `skip`; closes it as soon as they are there.
+
+    Raises DecodeError if it ends before.
+    """
+    async with aclosing(decoded):
+        async for piece in decoded:
+            part = piece[skip : skip + take]
+            skip -= min(skip, len(piece))
+            take -= len(part)
+            if part:
+                yield part
+            if not take:
+                return
+    raise DecodeError(f"the body ends {skip + take} decoded bytes early")
+
+
+def decode_small(data: bytes, size: int) -> bytes:
+    """What `data` decodes to, which must be `size` bytes, on this thread. Raises DecodeError."""
+    splitter, decoder = Splitter(), Decoder(size)
+    splitter.feed(data)
+    decoded = b"".join(map(decoder.decode, splitter.pieces()))
+    splitter.finish()
+    _check_size(decoder)
+    return decoded
+
+
+def _begin(frame: Frame) -> zstandard.ZstdDecompressionObj:
+    if frame.window > WINDOW_MAX:
+        raise DecodeError(
+            f"a zstd frame needs a window of {frame.window} bytes: more than {WINDOW_MAX} are not "
+            "decoded here; read the object with accept-encoding: zstd"
+        )
+    return zstandard.ZstdDecompressor().decompressobj()
+
+
+def _check_size(decoder: Decoder) -> None:
+    if decoder.size != decoder.limit:
+        raise DecodeError(f"the body decodes to {decoder.size} bytes in place of {decoder.limit}")

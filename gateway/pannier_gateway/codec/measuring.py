@@ -1,0 +1,72 @@
+"""Bodies that claim to be zstd: checked, and measured, while they are stored as they are."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import Executor
+
+from pannier_gateway.codec.budget import DecoderBudget
+from pannier_gateway.codec.decoding import Decoder
+from pannier_gateway.codec.frames import Splitter
+from pannier_gateway.codec.streams import Stream
+
+
+class Measuring(Stream):
+    """A body, passed on unchanged; at its end `original_size` says what it decodes to.
+
+    That is None where decoding would have taken a window over 8 MiB, or room that other decoders
+    held: an upload never waits. The body is then checked for its structure only.
+
+    Raises NotZstd, and DecodedTooLarge once it decodes to more than `ceiling` bytes.
+    """
+
+    def __init__(
+        self,
+        body: AsyncIterator[bytes],
+        ceiling: int,
+        executor: Executor,
+        budget: DecoderBudget,
+    ) -> None:
+        super().__init__(self._measure(body))
+        self.original_size: int | None = None
+        self._ceiling = ceiling
+        self._executor = executor
+        self._budget = budget
+
+    async def _measure(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        loop = asyncio.get_running_loop()
+        splitter, decoder = Splitter(), Decoder(self._ceiling)
+        counting = True
+        with self._budget.lease() as room:
+            async for chunk in body:
+                splitter.feed(chunk)
+                for pieces in splitter.pieces():
+                    first = pieces[0]
+                    counting = counting and first.decodable and room.try_hold(first.memory)
+                    if counting:
+                        await loop.run_in_executor(self._executor, decoder.decode, pieces)
+                    else:
+                        await asyncio.sleep(0)
+                yield chunk
+        splitter.finish()
+        self.original_size = decoder.size if counting else None
+
+
+async def measure_small(
+    data: bytes, ceiling: int, executor: Executor, budget: DecoderBudget
+) -> int | None:
+    """What a small body decodes to, as Measuring has it: on this thread if it decodes to little."""
+    splitter, decoder = Splitter(), Decoder(ceiling)
+    splitter.feed(data)
+    pieces = next(splitter.pieces(), [])
+    if splitter.at_boundary and all(piece.whole for piece in pieces):
+        decoder.decode(pieces)
+        splitter.finish()
+        return decoder.size
+    measuring = Measuring(_once(data), ceiling, executor, budget)
+    async for _ in measuring:
+        pass
+    return measuring.original_size
+
+
+async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
+    yield data

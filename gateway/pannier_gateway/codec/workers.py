@@ -1,0 +1,13 @@
+"""Where codec work runs, and how much memory its decoders may hold together."""
+
+from concurrent.futures import Executor
+from typing import NamedTuple
+
+from pannier_gateway.codec.budget import DecoderBudget
+
+
+class Workers(NamedTuple):
+    """What streams of the codec work with."""
+
+    executor: Executor
+    budget: DecoderBudget

@@ -1,0 +1,196 @@
+"""Conditional requests (RFC 9110, section 13): whether to answer, given what the client knows.
+
+Times are compared in whole seconds: an HTTP date holds no more.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import formatdate
+from enum import Enum
+from functools import lru_cache
+from typing import NamedTuple
+
+_SECOND_US = 1_000_000
+_ANY = ("*",)
+_NEVER = ""  # an If-Range that no representation matches
+_TAG = re.compile(r'(W/)?"([^\x00-\x20"\x7f]*)"')
+_LISTED = re.compile(rf"[ \t]*(?:{_TAG.pattern})?[ \t]*(?:,|\Z)")
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_MONTH = r"(?P<month>[A-Z][a-z]{2})"
+_CLOCK = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+_DATES = tuple(
+    re.compile(pattern, re.ASCII)
+    for pattern in (
+        rf"[A-Z][a-z]{{2}}, (?P<day>\d\d) {_MONTH} (?P<year>\d{{4}}) {_CLOCK} GMT",
+        rf"[A-Z][a-z]{{5,8}}, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_CLOCK} GMT",
+        rf"[A-Z][a-z]{{2}} {_MONTH} (?P<day>[ \d]\d) {_CLOCK} (?P<year>\d{{4}})",
+    )
+)
+
+
+class MalformedCondition(ValueError):
+    """A condition that cannot be read, and must not be taken for absent: 400."""
+
+
+class Outcome(Enum):
+    PROCEED = "proceed"
+    NOT_MODIFIED = "not modified"
+    FAILED = "failed"
+
+
+class Validators(NamedTuple):
+    """What tells one state of an object from another: an ETag (without quotes) for each of its
+    representations, and when it was last written (microseconds)."""
+
+    etags: tuple[str, ...]
+    modified: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The conditions of one request. Tags carry no quotes, ("*",) is any; times are microseconds.
+
+    Weak tags are gone where only strong ones may match; an `if_range` tag that is empty matches
+    nothing.
+    """
+
+    if_match: tuple[str, ...] | None = None
+    if_none_match: tuple[str, ...] | None = None
+    if_modified_since: int | None = None
+    if_unmodified_since: int | None = None
+    if_range: str | int | None = None
+
+
+UNCONDITIONAL = Conditions()
+
+
+def parse_conditions(get: Callable[[str], str | None]) -> Conditions:
+    """The conditions in a request's headers; `get` is asked for lowercase names.
+
+    A date that is none is no condition (RFC 9110). Raises MalformedCondition for bad tag lists.
+    """
+    match, none_match = get("if-match"), get("if-none-match")
+    modified, unmodified = get("if-modified-since"), get("if-unmodified-since")
+    within = get("if-range")
+    if match is none_match is modified is unmodified is within is None:
+        return UNCONDITIONAL
+    return Conditions(
+        if_match=None if match is None else _tags("if-match", match, weak=False),
+        if_none_match=None if none_match is None else _tags("if-none-match", none_match, weak=True),
+        if_modified_since=None if modified is None else parse_date(modified),
+        if_unmodified_since=None if unmodified is None else parse_date(unmodified),
+        if_range=None if within is None else _range_validator(within),
+    )
+
+
+def check_read(conditions: Conditions, current: Validators) -> Outcome:
+    """What becomes of a GET or HEAD of an object that exists (RFC 9110, section 13.2.2)."""
+    if conditions is UNCONDITIONAL:
+        return Outcome.PROCEED
+    if not _unchanged(conditions, current):
+        return Outcome.FAILED
+    if conditions.if_none_match is not None:
+        known = _matches(conditions.if_none_match, current)
+    else:
+        since = conditions.if_modified_since
+        known = since is not None and _seconds(current.modified) <= _seconds(since)
+    return Outcome.NOT_MODIFIED if known else Outcome.PROCEED
+
+
+def check_write(conditions: Conditions, current: Validators | None) -> bool:
+    """Whether a PUT or DELETE may go on, given the object as it is now (None: there is none)."""
+    if conditions is UNCONDITIONAL:
+        return True
+    if current is None:
+        return conditions.if_match is None
+    if not _unchanged(conditions, current):
+        return False
+    return conditions.if_none_match is None or not _matches(conditions.if_none_match, current)
+
+
+def range_applies(conditions: Conditions, etag: str, modified: int) -> bool:
+    """Whether `Range` counts for the representation about to be sent; if not, all of it is sent."""
+    match conditions.if_range:
+        case None:
+            return True
+        case str() as tag:
+            return tag == etag != _NEVER
+        case date:
+            return _seconds(date) == _seconds(modified)
+
+
+def http_date(us: int) -> str:
+    """Microseconds since the epoch as an HTTP date, cut to the second."""
+    return _http_date(_seconds(us))
+
+
+def parse_date(text: str) -> int | None:
+    """An HTTP date (any of RFC 9110's three forms) in microseconds; None if it is none."""
+    for form in _DATES:
+        if match := form.fullmatch(text.strip(" \t")):
+            return _moment(match)
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _http_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
+def _moment(match: re.Match[str]) -> int | None:
+    field = match.groupdict()
+    year = int(field["year"])
+    if len(field["year"]) == 2:
+        year = _century(year, datetime.now(UTC).year)
+    clock = int(field["hour"]), int(field["minute"]), int(field["second"])
+    try:
+        month = _MONTHS.index(field["month"]) + 1
+        moment = datetime(year, month, int(field["day"]), *clock, tzinfo=UTC)
+    except ValueError:
+        return None
+    return int(moment.timestamp()) * _SECOND_US
+
+
+def _century(two_digits: int, now: int) -> int:
+    """The year meant: one more than 50 years ahead is a past one (RFC 9110, section 5.6.7)."""
+    year = now - now % 100 + two_digits
+    return year - 100 if year > now + 50 else year
+
+
+def _tags(name: str, header: str, *, weak: bool) -> tuple[str, ...]:
+    if header.strip(" \t") == "*":
+        return _ANY
+    found, at = [], 0
+    while at < len(header):
+        if not (match := _LISTED.match(header, at)):
+            raise MalformedCondition(f'{name} {header[:80]!r} is neither * nor a list of "etags"')
+        found.append(match)
+        at = match.end()
+    if not any(match[2] is not None for match in found):
+        raise MalformedCondition(f"{name} names no etag")
+    return tuple(m[2] for m in found if m[2] not in (None, "*") and (weak or not m[1]))
+
+
+def _range_validator(header: str) -> str | int:
+    """A tag or a date; what is neither, or weak, must not let a range through."""
+    if (match := _TAG.fullmatch(header.strip(" \t"))) and match[2] and not match[1]:
+        return match[2]
+    date = parse_date(header)
+    return _NEVER if date is None else date
+
+
+def _unchanged(conditions: Conditions, current: Validators) -> bool:
+    if conditions.if_match is not None:
+        return _matches(conditions.if_match, current)
+    limit = conditions.if_unmodified_since
+    return limit is None or _seconds(current.modified) <= _seconds(limit)
+
+
+def _matches(tags: tuple[str, ...], current: Validators) -> bool:
+    return tags == _ANY or any(tag in current.etags for tag in tags)
+
+
+def _seconds(us: int) -> int:
+    return us // _SECOND_US

@@ -1,0 +1,119 @@
+"""How long objects live: what a usecase allows, when a read extends it, and who clears up after."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Literal
+
+from pannier.protocol.durations import format_duration
+from pannier.protocol.expiration import Expiration
+from pannier_gateway.config.model import Expiry, UsecaseConfig
+from pannier_gateway.errors import ExpirationRefused, PannierError
+from pannier_gateway.stores.base import Policy, Record, Sweepable
+
+log = logging.getLogger("pannier.expiry")
+
+SECOND = 1_000_000
+LONGEST_DEBOUNCE = 24 * 3600 * SECOND
+SWEEP_BATCH = 500
+MICROSECOND = timedelta(microseconds=1)
+WIRE_POLICY: dict[Literal["Manual", "TimeToLive", "TimeToIdle"], Policy] = {
+    "Manual": "manual",
+    "TimeToLive": "ttl",
+    "TimeToIdle": "tti",
+}
+
+
+class Lifetimes:
+    """What one usecase says on how long its objects live."""
+
+    def __init__(self, usecase: UsecaseConfig) -> None:
+        self._usecase = usecase.name
+        self._default = as_expiration(usecase.expiration)
+        allowed = usecase.allowed_expirations
+        self._longest = (
+            None
+            if allowed is None
+            else {WIRE_POLICY[each.policy]: each.max_after for each in allowed}
+        )
+
+    def __repr__(self) -> str:
+        return f"<Lifetimes of {self._usecase}: {self._default}>"
+
+    def choose(self, asked: Expiration | None) -> Expiration:
+        """What was asked for, else the default. Raises ExpirationRefused naming the bound."""
+        if asked is None:
+            return self._default
+        if self._longest is not None:
+            self._check(asked, self._longest)
+        return asked
+
+    def _check(self, asked: Expiration, longest: dict[Policy, int | None]) -> None:
+        if asked.policy not in longest:
+            raise ExpirationRefused(
+                f"usecase {self._usecase!r} does not allow the expiration {asked.policy!r}: "
+                f"allowed are {', '.join(longest)} (allowedExpirations)"
+            )
+        bound = longest[asked.policy]
+        if bound is not None and asked.after is not None and asked.after > timedelta(seconds=bound):
+            raise ExpirationRefused(
+                f"usecase {self._usecase!r} allows {asked.policy} up to "
+                f"{format_duration(timedelta(seconds=bound))} (maxAfter), asked for {asked}"
+            )
+
+
+def as_expiration(expiry: Expiry) -> Expiration:
+    after = None if expiry.after is None else timedelta(seconds=expiry.after)
+    return Expiration(WIRE_POLICY[expiry.policy], after)
+
+
+def microseconds(after: timedelta | None) -> int | None:
+    return None if after is None else after // MICROSECOND
+
+
+def deadline(written: int, after: int | None) -> int | None:
+    """When an object written at `written` ends; None: never. All in microseconds."""
+    return None if after is None else written + after
+
+
+def extended(record: Record, now: int) -> int | None:
+    """The new deadline that a read at `now` earns, or None when it changes nothing.
+
+    Reading often does not write often: a deadline moves only once it lags by a quarter of the idle
+    time or by a day, whichever is less.
+    """
+    idle = record.attributes.after
+    if record.attributes.policy != "tti" or idle is None or record.expires is None:
+        return None
+    debounce = min(idle // 4, LONGEST_DEBOUNCE)
+    return now + idle if record.expires < now + idle - debounce else None
+
+
+class Sweeper:
+    """Deletes what has expired, in bounded batches, apart from any request."""
+
+    def __init__(
+        self,
+        stores: Callable[[], Iterable[Sweepable]],
+        interval: float,
+        swept: Callable[[int], None],
+    ) -> None:
+        self._stores = stores
+        self._interval = interval
+        self._swept = swept
+
+    async def run(self) -> None:
+        """Sweep every `interval` seconds until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval)
+            for store in self._stores():
+                await self.sweep(store)
+
+    async def sweep(self, store: Sweepable) -> None:
+        """Delete all that has expired by now; a store that fails is tried again next time."""
+        try:
+            while swept := await store.sweep(SWEEP_BATCH):
+                self._swept(swept)
+        except PannierError as error:
+            log.warning("sweep failed", extra={"store": repr(store), "error": str(error)})

@@ -1,0 +1,203 @@
+"""Every metric, declared once.
+
+Requests and store operations are counted in plain numbers and turned into samples when somebody
+scrapes: a request pays a microsecond for all of its metrics together.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+from time import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from pannier_gateway.config.model import GatewayConfig
+from pannier_gateway.drain import Drain
+
+SECONDS = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
+    *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
+BOUNDS = [*map(str, SECONDS), "+Inf"]
+REQUEST_LABELS = ("usecase", "operation", "status")
+STORE_LABELS = ("bucket", "operation", "outcome")
+
+
+class Spread:
+    """How many values fell between the bounds, and their sum."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(BOUNDS)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(SECONDS, value)] += 1
+        self.total += value
+
+    @property
+    def buckets(self) -> list[tuple[str, float]]:
+        return list(zip(BOUNDS, accumulate(self.counts), strict=True))
+
+
+class RequestTally:
+    """What requests of one usecase, operation and class of status came to."""
+
+    __slots__ = ("bytes_in", "bytes_out", "first_byte", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = Spread()
+        self.first_byte = Spread()
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+
+class Requests(Collector):
+    """Requests, by usecase, operation and class of status; the usecases are those declared."""
+
+    def __init__(self, drain: Drain) -> None:
+        self._drain = drain
+        self._tallies: dict[tuple[str, str, int], RequestTally] = {}
+
+    def tally(self, usecase: str, operation: str, status: int) -> RequestTally:
+        key = (usecase, operation, status // 100)
+        found = self._tallies.get(key)
+        if found is None:
+            found = self._tallies[key] = RequestTally()
+        return found
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
+        yield GaugeMetricFamily(
+            "pannier_requests_in_flight", "Requests being served now.", self._drain.in_flight
+        )
+        seconds = HistogramMetricFamily(
+            "pannier_request_duration_seconds",
+            "From the request's head to the last byte of its answer.",
+            labels=REQUEST_LABELS,
+        )
+        first = HistogramMetricFamily(
+            "pannier_request_first_byte_seconds",
+            "From the request's head to the first byte of its answer.",
+            labels=REQUEST_LABELS,
+        )
+        requests = CounterMetricFamily(
+            "pannier_requests", "Requests answered.", labels=REQUEST_LABELS
+        )
+        received = CounterMetricFamily(
+            "pannier_received_bytes", "Bytes of bodies from clients.", labels=REQUEST_LABELS
+        )
+        sent = CounterMetricFamily(
+            "pannier_sent_bytes", "Bytes of bodies to clients.", labels=REQUEST_LABELS
+        )
+        for (usecase, operation, status), tally in list(self._tallies.items()):
+            labels = (usecase, operation, f"{status}xx")
+            seconds.add_metric(labels, tally.seconds.buckets, tally.seconds.total)
+            first.add_metric(labels, tally.first_byte.buckets, tally.first_byte.total)
+            requests.add_metric(labels, sum(tally.seconds.counts))
+            received.add_metric(labels, tally.bytes_in)
+            sent.add_metric(labels, tally.bytes_out)
+        yield from (seconds, first, requests, received, sent)
+
+
+class StoreOperations(Collector):
+    """Operations of the stores, by bucket, operation and outcome."""
+
+    def __init__(self) -> None:
+        self._spreads: dict[tuple[str, str, str], Spread] = {}
+
+    def add(self, bucket: str, operation: str, outcome: str, seconds: float) -> None:
+        key = (bucket, operation, outcome)
+        found = self._spreads.get(key)
+        if found is None:
+            found = self._spreads[key] = Spread()
+        found.add(seconds)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        family = HistogramMetricFamily(
+            "pannier_store_operation_duration_seconds",
+            "Operations of the backing store; opening ends with the first byte at hand.",
+            labels=STORE_LABELS,
+        )
+        for labels, spread in list(self._spreads.items()):
+            family.add_metric(labels, spread.buckets, spread.total)
+        yield family
+
+
+class ConfigMetrics:
+    """Which configuration is obeyed, and what became of each reload. Watches a ConfigWatch."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._info = Gauge(
+            "pannier_config_info",
+            "The configuration in force.",
+            ["digest", "generation"],
+            registry=registry,
+        )
+        self._reloads = Counter(
+            "pannier_config_reloads", "Reloads of the configuration.", ["result"], registry=registry
+        )
+        for result in ("applied", "refused"):
+            self._reloads.labels(result)
+        self._since = time()
+        Gauge(
+            "pannier_config_age_seconds",
+            "Since the configuration in force was taken up.",
+            registry=registry,
+        ).set_function(lambda: time() - self._since)
+
+    def applied(self, config: GatewayConfig, digest: str) -> None:
+        self._info.clear()
+        self._info.labels(digest, str(config.generation)).set(1)
+        self._reloads.labels("applied").inc()
+        self._since = time()
+
+    def refused(self, error: Exception) -> None:
+        self._reloads.labels("refused").inc()
+
+
+class Metrics:
+    """All of them, in a registry of their own."""
+
+    def __init__(self, drain: Drain) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self.requests = Requests(drain)
+        self.store_operations = StoreOperations()
+        registry.register(self.requests)
+        registry.register(self.store_operations)
+        self.config = ConfigMetrics(registry)
+        self.compression_input = Counter(
+            "pannier_compression_input_bytes",
+            "Bytes of bodies that were stored compressed, before.",
+            ["usecase"],
+            registry=registry,
+        )
+        self.compression_output = Counter(
+            "pannier_compression_output_bytes",
+            "Bytes of bodies that were stored compressed, after.",
+            ["usecase"],
+            registry=registry,
+        )
+        self.expired = Counter(
+            "pannier_expired_requests",
+            "Requests for an object whose time was over.",
+            ["usecase"],
+            registry=registry,
+        )
+        self.swept = Counter(
+            "pannier_swept_objects", "Expired objects deleted by the sweeper.", registry=registry
+        )
+        self.loop_lag = Histogram(
+            "pannier_event_loop_lag_seconds",
+            "How late the event loop was, sampled.",
+            buckets=SECONDS,
+            registry=registry,
+        )

@@ -1,0 +1,59 @@
+"""Which representation a reader gets: stored zstd bytes, or plain ones (RFC 9110, section 12.5.3).
+
+An `Accept-Encoding` entry that does not parse is ignored, as if it had not been sent: what is left
+is the plain representation, which every reader understands.
+"""
+
+import re
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+Coding = Literal["zstd", "identity"]
+
+_ENTRY = re.compile(
+    r"([!#$%&'*+.^_`|~0-9a-z-]+)(?:[ \t]*;[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?",
+    re.IGNORECASE | re.ASCII,
+)
+_UNLISTED_IDENTITY = 1  # acceptable, but below everything that was asked for by name
+
+
+class NotAcceptable(ValueError):
+    """The reader refuses every representation there is: 406."""
+
+
+class Accepted(NamedTuple):
+    """How much a reader wants each coding, in thousandths; 0 means refused."""
+
+    zstd: int
+    identity: int
+
+
+def choose(header: str | None, stored: Literal["zstd"] | None) -> Coding:
+    """The coding to answer with, given `Accept-Encoding` and the coding the object is stored in.
+
+    Without the header, plain bytes: simple readers decode nothing. Between equals zstd wins, for
+    it costs no decoding. Raises NotAcceptable.
+    """
+    if header is None:
+        return "identity"
+    accepted = accepts(header)
+    if stored and accepted.zstd and accepted.zstd >= accepted.identity:
+        return "zstd"
+    if accepted.identity:
+        return "identity"
+    offered = "identity or zstd" if stored else "identity"
+    raise NotAcceptable(f"accept-encoding {header[:80]!r} refuses what is on offer: {offered}")
+
+
+@lru_cache(maxsize=128)
+def accepts(header: str | None) -> Accepted:
+    """What an `Accept-Encoding` value accepts; of two entries for one coding the last counts."""
+    weights: dict[str, int] = {}
+    for entry in (header or "").split(","):
+        if match := _ENTRY.fullmatch(entry.strip(" \t")):
+            weights[match[1].lower()] = round(float(match[2] or 1) * 1000)
+    rest = weights.get("*")
+    return Accepted(
+        zstd=weights.get("zstd", rest or 0),
+        identity=weights.get("identity", _UNLISTED_IDENTITY if rest is None else rest),
+    )

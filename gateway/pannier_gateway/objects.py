@@ -1,0 +1,148 @@
+"""The object service: what a usecase's policy means for put, get, head, delete and list."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from pannier.protocol.expiration import Expiration
+from pannier.protocol.metadata import Metadata
+from pannier_gateway.clock import Clock
+from pannier_gateway.codec.workers import Workers
+from pannier_gateway.conditions import UNCONDITIONAL, Conditions
+from pannier_gateway.config.model import BucketConfig, UsecaseConfig
+from pannier_gateway.downloads import Bytes, body_of
+from pannier_gateway.errors import ReadOnly, Suspended
+from pannier_gateway.expiry import Lifetimes, deadline, extended, microseconds
+from pannier_gateway.metrics import Metrics
+from pannier_gateway.representation import Answer, Ask, answer
+from pannier_gateway.stores.base import Attributes, Draft, Listing, Page, Record, Store
+from pannier_gateway.uploads import Body, Upload, UploadRules, receive
+
+
+class Parts(NamedTuple):
+    """What every usecase's service works with."""
+
+    clock: Clock
+    workers: Workers
+    metrics: Metrics
+
+
+class Download(NamedTuple):
+    """What to answer, and the bytes: at hand, to be streamed, or None where none are due."""
+
+    answer: Answer
+    body: Bytes | None
+
+
+class Objects:
+    """The objects of one usecase, under the policy of one configuration."""
+
+    def __init__(
+        self, usecase: UsecaseConfig, bucket: BucketConfig, store: Store, parts: Parts
+    ) -> None:
+        self.name = usecase.name
+        self._suspend = usecase.suspend
+        self._read_only = bucket.access == "ReadOnly"
+        self._bucket = bucket
+        self._store = store
+        self._parts = parts
+        self._lifetimes = Lifetimes(usecase)
+        self._rules = UploadRules.of(usecase)
+        self._touching: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Objects of {self.name} in {self._bucket.name}>"
+
+    async def put(
+        self, path: str, metadata: Metadata, body: Body, conditions: Conditions = UNCONDITIONAL
+    ) -> Record:
+        """Store what `body` brings. Raises what the policy refuses, before it reads any of it."""
+        self._admit_write()
+        expiration = self._lifetimes.choose(metadata.expiration)
+        upload = await receive(body, metadata, self._rules, self._parts.workers)
+
+        def draft() -> Draft:
+            return drafted(metadata, upload, expiration, self._parts.clock())
+
+        record = await self._store.put(path, upload, draft, conditions)
+        if upload.encoding is not None and not upload.by_client:
+            self._count_compression(record)
+        return record
+
+    @asynccontextmanager
+    async def get(self, path: str, ask: Ask) -> AsyncIterator[Download]:
+        """Hold the object open while its body is sent."""
+        self._admit()
+        async with self._store.open(path) as reading:
+            found = answer(reading.record, ask)
+            self._extend(reading.record)
+            if found.status == 304:
+                yield Download(found, None)
+            else:
+                yield Download(found, await body_of(reading, found, self._parts.workers))
+
+    async def head(self, path: str, ask: Ask) -> Answer:
+        self._admit()
+        record = await self._store.head(path)
+        self._extend(record)
+        return answer(record, ask)
+
+    async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
+        self._admit_write()
+        return await self._store.delete(path, conditions)
+
+    async def list(self, listing: Listing) -> Page:
+        self._admit()
+        return await self._store.list(listing)
+
+    def _admit(self) -> None:
+        if self._suspend == "All":
+            raise Suspended(f"usecase {self.name!r} is suspended (spec.suspend: All)")
+
+    def _admit_write(self) -> None:
+        if self._suspend != "None":
+            raise Suspended(
+                f"usecase {self.name!r} takes no writes (spec.suspend: {self._suspend})"
+            )
+        if self._read_only:
+            raise ReadOnly(f"bucket {self._bucket.name!r} is read-only (spec.access: ReadOnly)")
+
+    def _count_compression(self, record: Record) -> None:
+        metrics = self._parts.metrics
+        metrics.compression_input.labels(self.name).inc(record.attributes.original_size or 0)
+        metrics.compression_output.labels(self.name).inc(record.size)
+
+    def _extend(self, record: Record) -> None:
+        """Let a read move the deadline of an idle-time object, behind the reader's back."""
+        expires = extended(record, self._parts.clock())
+        if expires is None or record.path in self._touching:
+            return
+        task = asyncio.create_task(self._touch(record, expires))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _touch(self, record: Record, expires: int) -> None:
+        self._touching.add(record.path)
+        try:
+            await self._store.touch(record.path, record.etag, expires)
+        finally:
+            self._touching.discard(record.path)
+
+
+def drafted(metadata: Metadata, upload: Upload, expiration: Expiration, now: int) -> Draft:
+    """What is kept of an object beside its bytes, as of `now`."""
+    after = microseconds(expiration.after)
+    attributes = Attributes(
+        content_type=metadata.content_type,
+        encoding=upload.encoding,
+        by_client=upload.by_client,
+        original_size=upload.original_size,
+        policy=expiration.policy,
+        after=after,
+        origin=metadata.origin,
+        filename=metadata.filename,
+        custom=metadata.custom,
+    )
+    return Draft(now, deadline(now, after), attributes)

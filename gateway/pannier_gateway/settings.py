@@ -1,0 +1,171 @@
+"""Settings of one process: arguments, or the environment, or defaults; in that order."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, NoReturn
+
+from msgspec import Struct
+
+DESCRIPTION = """\
+Object storage at localhost: serves the objectstore protocol from the Usecase and Bucket manifests
+that kubectl apply takes, or from the configuration that the operator writes.
+"""
+EPILOG = """\
+Every option can be given in the environment instead, as PANNIER_ and its name: PANNIER_DATA_DIR,
+PANNIER_LISTEN, ... An argument wins over the environment.
+
+Try it:  pannier-gateway --manifests examples/quickstart.yaml --data-dir /tmp/pannier
+"""
+
+
+class SettingsError(Exception):
+    """A setting that can't be used; the text is one line for whoever started the process."""
+
+
+class Address(NamedTuple):
+    """Where to listen. Port 0 takes a free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What the process is told at its start; everything else is configuration, and may change."""
+
+    manifests: Path | None
+    config: Path | None
+    data_dir: Path
+    durability: Literal["full", "relaxed"]
+    listen: Address
+    admin_listen: Address
+    socket: Path | None
+    drain: float
+    sweep_interval: float
+    log_level: str
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message} (see --help)")
+
+
+def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Raises SettingsError; `--help` and `--version` end the process."""
+    parser = build_parser()
+    given = from_environment(parser, environment)
+    parser.set_defaults(**given)
+    chosen = vars(parser.parse_args(arguments))
+    settings = Settings(**chosen)
+    if (settings.manifests is None) == (settings.config is None):
+        raise SettingsError("give either --manifests or --config (see --help)")
+    return settings
+
+
+def build_parser() -> Parser:
+    parser = Parser(
+        prog="pannier-gateway",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    source = parser.add_argument_group("configuration (one of the two; followed as it changes)")
+    source.add_argument(
+        "--manifests", type=Path, metavar="FILE_OR_DIR", help="Usecase and Bucket manifests"
+    )
+    source.add_argument(
+        "--config", type=Path, metavar="FILE", help="a configuration as the operator writes it"
+    )
+    add(
+        "--data-dir",
+        type=Path,
+        default=Path("pannier-data"),
+        metavar="DIR",
+        help="where Filesystem buckets live (default: ./pannier-data)",
+    )
+    add(
+        "--durability",
+        choices=["full", "relaxed"],
+        default="full",
+        help="what an acknowledged write survives: full: power loss; relaxed: the process's death "
+        "(default: full)",
+    )
+    add(
+        "--listen",
+        type=address,
+        default=Address("127.0.0.1", 8650),
+        metavar="HOST:PORT",
+        help="where applications connect (default: 127.0.0.1:8650; port 0: a free one)",
+    )
+    add(
+        "--admin-listen",
+        type=address,
+        default=Address("0.0.0.0", 8651),
+        metavar="HOST:PORT",
+        help="/metrics /livez /readyz /startupz /configz (default: 0.0.0.0:8651)",
+    )
+    add("--socket", type=Path, metavar="PATH", help="listen on this Unix socket too")
+    add(
+        "--drain",
+        type=seconds,
+        default=25.0,
+        metavar="SECONDS",
+        help="how long requests in flight may take once the process is told to end (default: 25)",
+    )
+    add(
+        "--sweep-interval",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="how often expired objects are deleted; readers never see one (default: 30)",
+    )
+    add(
+        "--log-level",
+        choices=["debug", "info", "warning", "error"],
+        default="info",
+        help="debug logs every request (default: info)",
+    )
+    return parser
+
+
+def from_environment(
+    parser: argparse.ArgumentParser, environment: Mapping[str, str]
+) -> dict[str, object]:
+    """The settings that the environment gives, checked like arguments. Raises SettingsError."""
+    given: dict[str, object] = {}
+    for action in parser._actions:
+        name = f"PANNIER_{action.dest.upper()}"
+        text = environment.get(name)
+        if text is None or action.dest == "help":
+            continue
+        try:
+            given[action.dest] = parser._get_value(action, text)
+            parser._check_value(action, given[action.dest])
+        except argparse.ArgumentError as error:
+            raise SettingsError(f"{name}: {error.message}") from error
+    return given
+
+
+def address(text: str) -> Address:
+    """Read HOST:PORT; an IPv6 host stands in brackets."""
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, like 127.0.0.1:8650")
+    return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return number

@@ -1,0 +1,1 @@
+"""Where objects are kept: the seam (`base`) and its drivers."""

@@ -1,0 +1,178 @@
+"""The Store seam: what the gateway asks of a place where objects are kept.
+
+Paths are flat text, compared and listed by their UTF-8 bytes; a store gives no meaning to `/`,
+`..` or case. An expired object is absent for every method. Times are microseconds since the epoch.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from pannier_gateway.conditions import UNCONDITIONAL, Conditions, Validators
+from pannier_gateway.span import Span
+
+Buffer = bytes | memoryview
+Policy = Literal["manual", "ttl", "tti"]
+
+
+class Attributes(Struct, frozen=True, omit_defaults=True):
+    """What is kept beside the bytes and means nothing to a store."""
+
+    content_type: str = "application/octet-stream"
+    encoding: Literal["zstd"] | None = None
+    by_client: bool = False  # the encoding is the client's own: the bytes are as it sent them
+    original_size: int | None = None  # bytes before encoding; None: not encoded, or not known
+    policy: Policy = "manual"
+    after: int | None = None  # of the policy, in microseconds
+    origin: str | None = None
+    filename: str | None = None
+    custom: dict[str, str] = {}
+
+
+class Draft(Struct, frozen=True):
+    """An object about to be stored: all but its bytes."""
+
+    created: int
+    expires: int | None
+    attributes: Attributes
+
+
+class Record(Struct, frozen=True):
+    """What a store knows of an object. `size` is of the stored bytes; `etag` names this version."""
+
+    path: str
+    size: int
+    etag: str
+    created: int
+    expires: int | None
+    attributes: Attributes
+
+    @property
+    def validators(self) -> Validators:
+        """The entity tags of every representation, and the date."""
+        if self.attributes.encoding is None:
+            return Validators((self.etag,), self.created)
+        return Validators((self.etag, encoded_etag(self.etag)), self.created)
+
+    def expired(self, now: int) -> bool:
+        return self.expires is not None and self.expires <= now
+
+
+class Page(Struct, frozen=True):
+    """One page of a listing, and where the next begins (None: this was the last)."""
+
+    records: tuple[Record, ...]
+    prefixes: tuple[str, ...] = ()
+    next: str | None = None
+
+
+class Listing(Struct, frozen=True):
+    """What to list: paths with `prefix`, after `start_after`, at most `limit` entries.
+
+    With a `delimiter`, paths that go on past one (searched after the prefix) are folded into one
+    common prefix, which counts as one entry.
+    """
+
+    prefix: str
+    start_after: str = ""
+    limit: int = 1000
+    delimiter: str = ""
+
+
+class Source(Protocol):
+    """A body on its way in."""
+
+    whole: bytes | None  # all of it, where it is small enough to be at hand
+
+    def __aiter__(self) -> AsyncIterator[Buffer]: ...
+
+
+class Reading(Protocol):
+    """An object held open: its bytes stay those of `record` whatever happens to the path."""
+
+    record: Record
+    whole: bytes | None  # all of the stored bytes, where they came with the record
+
+    def chunks(self, span: Span) -> AsyncGenerator[Buffer, None]:
+        """The stored bytes of `span`, in order. Raises Damaged rather than give a wrong byte."""
+        ...
+
+
+class Store(Protocol):
+    """Keeps objects."""
+
+    def open(self, path: str) -> AbstractAsyncContextManager[Reading]:
+        """Hold an object open. Raises ObjectNotFound."""
+        ...
+
+    async def head(self, path: str) -> Record:
+        """Raises ObjectNotFound."""
+        ...
+
+    async def put(
+        self,
+        path: str,
+        source: Source,
+        draft: Callable[[], Draft],
+        conditions: Conditions = UNCONDITIONAL,
+    ) -> Record:
+        """Store all of `source` or nothing; `draft` is asked once the last byte has come.
+
+        Whoever reads meanwhile gets the old object or the new one. Raises PreconditionFailed,
+        StoreFull, and whatever `source` raises.
+        """
+        ...
+
+    async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
+        """Forget an object; False when there was none. Raises PreconditionFailed."""
+        ...
+
+    async def touch(self, path: str, etag: str, expires: int) -> bool:
+        """Move the expiry of that very version; False when it is no longer the one."""
+        ...
+
+    async def list(self, listing: Listing) -> Page:
+        """The records in the order of their paths' UTF-8 bytes."""
+        ...
+
+
+class Sweepable(Protocol):
+    """A store that has to be told to forget what has expired."""
+
+    async def sweep(self, limit: int) -> int:
+        """Delete at most `limit` expired objects; how many there were."""
+        ...
+
+
+def encoded_etag(etag: str) -> str:
+    """The tag of the zstd representation, next to that of the decoded one."""
+    return f"{etag}-zstd"
+
+
+def after_prefix(prefix: str) -> str | None:
+    """The first text above everything that starts with `prefix`; None where nothing is.
+
+    By UTF-8 bytes, which for valid text is the order of code points.
+    """
+    for end in range(len(prefix), 0, -1):
+        following = ord(prefix[end - 1]) + 1
+        if following <= 0x10FFFF:
+            beyond_surrogates = 0xE000 if 0xD800 <= following < 0xE000 else following
+            return prefix[: end - 1] + chr(beyond_surrogates)
+    return None
+
+
+def common_prefix(path: str, listing: Listing) -> str | None:
+    """The prefix that `path` folds into, or None when it stands for itself."""
+    if not listing.delimiter:
+        return None
+    cut = path.find(listing.delimiter, len(listing.prefix))
+    return None if cut < 0 else path[: cut + len(listing.delimiter)]
+
+
+def resumed_prefix(listing: Listing) -> str | None:
+    """The common prefix that the page before ended with: all under it has been told."""
+    folded = common_prefix(listing.start_after, listing)
+    return folded if folded == listing.start_after else None

@@ -1,0 +1,161 @@
+"""One large body in a file of its own: the bytes, then the checksums of its blocks.
+
+A file is written once, never changed, and named by the number of the body that it holds.
+"""
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+
+from pannier_gateway.errors import Damaged, StoreFull, StoreUnavailable
+from pannier_gateway.span import Span
+from pannier_gateway.stores.base import Buffer
+from pannier_gateway.stores.file.checksum import BLOCK, BlockChecksums, matches
+
+RESERVE = 32 * 1024 * 1024  # free space that no body may take: deletes need room for their commit
+SHARDS = 256
+ENTRY = 8  # bytes of a block's checksum
+
+
+class BodyFolder:
+    """The folder of body files. Its methods block: call them from a worker thread."""
+
+    def __init__(self, root: Path, *, sync: bool) -> None:
+        self._root = root
+        self._sync = sync
+
+    def __repr__(self) -> str:
+        return f"<BodyFolder {self._root}>"
+
+    def prepare(self) -> None:
+        for shard in range(SHARDS):
+            (self._root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
+
+    def path(self, body: int) -> Path:
+        return self._root / f"{body % SHARDS:02x}" / f"{body:016x}"
+
+    def create(self, body: int) -> "BodyWriter":
+        return BodyWriter(self.path(body), sync=self._sync)
+
+    def open(self, body: int, size: int) -> "BodyReader":
+        """Raises FileNotFoundError when the body is gone."""
+        return BodyReader(self.path(body), size)
+
+    def remove(self, body: int) -> None:
+        with suppress(FileNotFoundError):
+            self.path(body).unlink()
+
+    def stored(self, shard: int) -> list[int]:
+        """The numbers of the bodies in one of the SHARDS folders."""
+        names = os.listdir(self._root / f"{shard:02x}")
+        return [int(name, 16) for name in names]
+
+
+class BodyWriter:
+    """A body file on its way to disk; it appears with the first call. The methods block."""
+
+    def __init__(self, path: Path, *, sync: bool) -> None:
+        self._path = path
+        self._sync = sync
+        self._file: FileIO | None = None
+        self.checksums = BlockChecksums()
+
+    def append(self, pieces: Sequence[Buffer]) -> None:
+        """Raises StoreFull, StoreUnavailable."""
+        with disk_errors():
+            file = self._opened()
+            demand_room(file.fileno())
+            for piece in pieces:
+                self.checksums.add(piece)
+                write_all(file, piece)
+
+    def seal(self) -> None:
+        """Write what is left; when this returns the body is as durable as it was asked to be."""
+        with disk_errors(), self._opened() as file:
+            write_all(file, self.checksums.table())
+            if self._sync:
+                os.fsync(file.fileno())
+                sync_folder(self._path.parent)
+
+    def discard(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._path.unlink()
+
+    def _opened(self) -> FileIO:
+        if self._file is None:
+            self._file = FileIO(self._path, "xb")
+        return self._file
+
+
+class BodyReader:
+    """A body file held open."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, span: Span) -> memoryview:
+        """The bytes of `span`, checked. Raises Damaged."""
+        start = span.start - span.start % BLOCK
+        stop = min(-(-span.stop // BLOCK) * BLOCK, self._size)
+        blocks = self._pread(start, stop - start)
+        table = self._pread(
+            self._size + start // BLOCK * ENTRY, -(-(stop - start) // BLOCK) * ENTRY
+        )
+        if not matches(blocks, table):
+            raise Damaged(f"{self._path.name}: bytes {start} to {stop} fail their checksum")
+        return memoryview(blocks)[span.start - start : span.stop - start]
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _pread(self, start: int, size: int) -> bytes:
+        data = os.pread(self._fd, size, start)
+        while len(data) < size:
+            more = os.pread(self._fd, size - len(data), start + len(data))
+            if not more:
+                raise Damaged(f"{self._path.name}: the file ends at {start + len(data)}")
+            data += more
+        return data
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """What the operating system says of a full or failing disk, in the store's own errors."""
+    try:
+        yield
+    except OSError as error:
+        raise as_store_error(error) from error
+
+
+def as_store_error(error: OSError) -> StoreFull | StoreUnavailable:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StoreFull()
+    return StoreUnavailable(f"the disk failed: {error.strerror}")
+
+
+def demand_room(fd: int) -> None:
+    """Raises StoreFull when less than RESERVE bytes are free where `fd` lives."""
+    room = os.fstatvfs(fd)
+    if room.f_bavail * room.f_frsize < RESERVE:
+        raise StoreFull()
+
+
+def write_all(file: FileIO, data: Buffer) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) or 0 :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,134 @@
+"""Group commit: one thread takes all changes that have gathered and makes them durable together."""
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from pannier_gateway.clock import Clock
+from pannier_gateway.errors import PannierError, StoreFull, StoreUnavailable
+from pannier_gateway.stores.file import index
+from pannier_gateway.stores.file.batch import Batch, Change, Verdict
+from pannier_gateway.stores.file.body import RESERVE, BodyFolder
+
+log = logging.getLogger("pannier.store")
+
+MOST_IN_A_BATCH = 128
+Waiting = tuple[Change, "asyncio.Future[Verdict]"]
+
+
+class Committer:
+    """Owns the index's writing side. `submit` returns once the change is committed."""
+
+    def __init__(self, path: Path, bodies: BodyFolder, clock: Clock, *, sync: bool) -> None:
+        self._folder = path.parent
+        self._bodies = bodies
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._connection = index.connect(path, sync=sync)
+        self._thread = Thread(target=self._run, name="pannier-commit", daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        return f"<Committer {self._queue.qsize()} waiting>"
+
+    async def submit(self, change: Change) -> index.Row | bool:
+        """Raises what the change was refused for, StoreFull or StoreUnavailable."""
+        verdict: asyncio.Future[Verdict] = self._loop.create_future()
+        self._queue.put((change, verdict))
+        outcome = await verdict
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def close(self) -> None:
+        """Commit what has gathered and end. Blocks."""
+        self._queue.put(None)
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            waiting, ended = self._gather(first)
+            verdicts = self._commit([change for change, _ in waiting])
+            self._loop.call_soon_threadsafe(deliver, waiting, verdicts)
+            if ended:
+                return
+
+    def _gather(self, first: Waiting) -> tuple[list[Waiting], bool]:
+        waiting = [first]
+        while len(waiting) < MOST_IN_A_BATCH:
+            try:
+                following = self._queue.get_nowait()
+            except Empty:
+                break
+            if following is None:
+                return waiting, True
+            waiting.append(following)
+        return waiting, False
+
+    def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
+        try:
+            batch, verdicts = self._decide_and_write(changes)
+        except sqlite3.Error as error:
+            # Files that came with the changes stay: the commit may have been durable after all.
+            log.error("commit failed", extra={"changes": len(changes), "error": str(error)})
+            return [as_store_error(error)] * len(changes)
+        for body in batch.files_to_remove:
+            self._bodies.remove(body)
+        return verdicts
+
+    def _decide_and_write(self, changes: Sequence[Change]) -> tuple[Batch, list[Verdict]]:
+        with transaction(self._connection) as connection:
+            rows = index.rows_at(connection, list({change.path for change in changes}))
+            batch = Batch(rows, self._clock(), full=self._full())
+            verdicts = [change.apply(batch) for change in changes]
+            write(connection, batch)
+        return batch, verdicts
+
+    def _full(self) -> bool:
+        room = os.statvfs(self._folder)
+        return room.f_bavail * room.f_frsize < RESERVE
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """All that is written inside, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def write(connection: sqlite3.Connection, batch: Batch) -> None:
+    """The fewest statements that bring the index to where the batch ends."""
+    if paths := batch.rows_to_delete:
+        index.delete_rows(connection, paths)
+    if old := batch.bodies_to_delete:
+        index.delete_bodies(connection, old)
+    if new := batch.bodies_to_write:
+        index.write_bodies(connection, new)
+    if rows := batch.rows_to_write:
+        index.write_rows(connection, rows)
+
+
+def as_store_error(error: sqlite3.Error) -> PannierError:
+    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        return StoreFull()
+    return StoreUnavailable(f"the index failed: {error}")
+
+
+def deliver(waiting: Sequence[Waiting], verdicts: Sequence[Verdict]) -> None:
+    for (_, future), verdict in zip(waiting, verdicts, strict=True):
+        if not future.done():
+            future.set_result(verdict)

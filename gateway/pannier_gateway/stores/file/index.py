@@ -1,0 +1,168 @@
+"""The SQLite index: which objects there are, and the bodies small enough to live in it."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from pannier_gateway.errors import StoreUnavailable
+from pannier_gateway.stores.base import Attributes, Listing, Record, after_prefix
+
+SCHEMA_VERSION = 1
+SCHEMA = f"""
+BEGIN;
+CREATE TABLE objects(
+    path TEXT PRIMARY KEY,
+    body INTEGER NOT NULL,
+    filed INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    created INTEGER NOT NULL,
+    expires INTEGER,
+    attributes BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE bodies(body INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE starts(start INTEGER PRIMARY KEY AUTOINCREMENT);
+CREATE INDEX expiring ON objects(expires) WHERE expires IS NOT NULL;
+CREATE UNIQUE INDEX filed ON objects(body) WHERE filed;
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
+"""
+COLUMNS = "path, body, filed, size, checksum, created, expires, attributes"
+SELECT = f"SELECT {COLUMNS} FROM objects WHERE path = ?"
+SELECT_WHOLE = f"SELECT {COLUMNS}, data FROM objects LEFT JOIN bodies USING (body) WHERE path = ?"
+CACHED_STATEMENTS = 512
+TWO_TO_64 = 1 << 64
+SIGN = 1 << 63
+
+encode_attributes = msgspec.json.Encoder().encode
+decode_attributes = msgspec.json.Decoder(Attributes).decode
+
+
+class Row(NamedTuple):
+    """One object as the index keeps it. The checksum is signed, as SQLite's integers are."""
+
+    path: str
+    body: int
+    filed: int
+    size: int
+    checksum: int
+    created: int
+    expires: int | None
+    attributes: bytes
+
+    @property
+    def etag(self) -> str:
+        return f"{self.body:x}-{self.checksum % TWO_TO_64:016x}"
+
+    @property
+    def record(self) -> Record:
+        return Record(
+            self.path,
+            self.size,
+            self.etag,
+            self.created,
+            self.expires,
+            decode_attributes(self.attributes),
+        )
+
+
+def signed(checksum: int) -> int:
+    return checksum - TWO_TO_64 if checksum >= SIGN else checksum
+
+
+def connect(path: Path, *, sync: bool) -> sqlite3.Connection:
+    """A connection in autocommit mode; whoever holds it uses it from one thread at a time."""
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
+    )
+    connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+    connection.execute("PRAGMA cache_size = -4096")
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    return connection
+
+
+def prepare(path: Path) -> int:
+    """Create or check the index; the number of this start, one above any before."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            connection.executescript(SCHEMA)
+        elif version != SCHEMA_VERSION:
+            raise StoreUnavailable(
+                f"{path} has format {version}; this version reads format {SCHEMA_VERSION}"
+            )
+        connection.execute("DELETE FROM starts")
+        return int(connection.execute("INSERT INTO starts DEFAULT VALUES").lastrowid or 0)
+
+
+def find(connection: sqlite3.Connection, path: str) -> Row | None:
+    found = connection.execute(SELECT, (path,)).fetchone()
+    return None if found is None else Row._make(found)
+
+
+def find_whole(
+    connection: sqlite3.Connection, path: str
+) -> tuple[Row, bytes | None] | tuple[None, None]:
+    """The row, and the body where the index holds it."""
+    found = connection.execute(SELECT_WHOLE, (path,)).fetchone()
+    return (None, None) if found is None else (Row._make(found[:-1]), found[-1])
+
+
+def scan(
+    connection: sqlite3.Connection, listing: Listing, start: str, *, now: int
+) -> Iterable[Row]:
+    """Rows from `start` on, as many as a page and one more, that have not expired."""
+    stop = after_prefix(listing.prefix)
+    cursor = connection.execute(
+        f"SELECT {COLUMNS} FROM objects WHERE path >= ?"
+        f" {'' if stop is None else 'AND path < ?'}"
+        " AND (expires IS NULL OR expires > ?) ORDER BY path LIMIT ?",
+        [start, *([] if stop is None else [stop]), now, listing.limit + 1],
+    )
+    return map(Row._make, cursor)
+
+
+def expired(connection: sqlite3.Connection, now: int, limit: int) -> list[tuple[str, int]]:
+    """Path and body of objects whose time is over, the longest over first."""
+    return connection.execute(
+        "SELECT path, body FROM objects WHERE expires <= ? ORDER BY expires LIMIT ?", (now, limit)
+    ).fetchall()
+
+
+def filed_among(connection: sqlite3.Connection, bodies: Sequence[int]) -> set[int]:
+    """Those of `bodies` that an object has in a file."""
+    question = "SELECT 1 FROM objects WHERE filed AND body = ?"
+    return {body for body in bodies if connection.execute(question, (body,)).fetchone()}
+
+
+def rows_at(connection: sqlite3.Connection, paths: Sequence[str]) -> dict[str, Row]:
+    marks = ",".join("?" * len(paths))
+    rows = connection.execute(f"SELECT {COLUMNS} FROM objects WHERE path IN ({marks})", paths)
+    return {row[0]: Row._make(row) for row in rows}
+
+
+def write_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    values = ",".join(["(?,?,?,?,?,?,?,?)"] * len(rows))
+    flat = [value for row in rows for value in row]
+    connection.execute(f"INSERT OR REPLACE INTO objects VALUES {values}", flat)
+
+
+def delete_rows(connection: sqlite3.Connection, paths: Sequence[str]) -> None:
+    marks = ",".join("?" * len(paths))
+    connection.execute(f"DELETE FROM objects WHERE path IN ({marks})", paths)
+
+
+def write_bodies(connection: sqlite3.Connection, bodies: Sequence[tuple[int, bytes]]) -> None:
+    values = ",".join(["(?,?)"] * len(bodies))
+    flat = [value for body in bodies for value in body]
+    connection.execute(f"INSERT INTO bodies VALUES {values}", flat)
+
+
+def delete_bodies(connection: sqlite3.Connection, bodies: Sequence[int]) -> None:
+    marks = ",".join("?" * len(bodies))
+    connection.execute(f"DELETE FROM bodies WHERE body IN ({marks})", bodies)

@@ -1,0 +1,67 @@
+"""Pages of a listing, read from the index. A folded prefix is jumped over, not read."""
+
+import sqlite3
+
+from pannier_gateway.stores.base import (
+    Listing,
+    Page,
+    Record,
+    after_prefix,
+    common_prefix,
+    resumed_prefix,
+)
+from pannier_gateway.stores.file import index
+from pannier_gateway.stores.file.index import Row
+
+
+def page(connection: sqlite3.Connection, listing: Listing, now: int) -> Page:
+    """One page; costs what it shows, not what it folds."""
+    collected = Collected(listing)
+    while (start := collected.resume_at) is not None:
+        for row in index.scan(connection, listing, start, now=now):
+            if not collected.add(row):
+                break
+        else:
+            collected.resume_at = None
+    return collected.page()
+
+
+class Collected:
+    """What a page has so far, and from where to read on."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self._records: list[Record] = []
+        self._prefixes: list[str] = []
+        self._last = ""
+        self._more = False
+        self.resume_at: str | None = first_path(listing)
+
+    def add(self, row: Row) -> bool:
+        """Take the next row; False when the scan should stop here (see `resume_at`)."""
+        if len(self._records) + len(self._prefixes) == self._listing.limit:
+            self._more, self.resume_at = True, None
+            return False
+        folded = common_prefix(row.path, self._listing)
+        if folded is None:
+            self._records.append(row.record)
+            self._last = row.path
+            return True
+        self._prefixes.append(folded)
+        self._last = folded
+        self.resume_at = after_prefix(folded)
+        return False
+
+    def page(self) -> Page:
+        following = self._last if self._more else None
+        return Page(tuple(self._records), tuple(self._prefixes), following)
+
+
+def first_path(listing: Listing) -> str | None:
+    """The least path that the listing may show; None when there is none."""
+    shown = resumed_prefix(listing)
+    if shown is not None:
+        return after_prefix(shown)
+    if listing.start_after < listing.prefix:
+        return listing.prefix
+    return listing.start_after + "\0"  # the very next text

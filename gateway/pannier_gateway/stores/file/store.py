@@ -1,0 +1,207 @@
+"""The file store: small bodies in the index, large ones in files, every write in a group commit."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from itertools import count
+from pathlib import Path
+from threading import Lock
+from typing import Literal, TypeVar
+
+from pannier_gateway.clock import Clock, system_clock
+from pannier_gateway.conditions import UNCONDITIONAL, Conditions
+from pannier_gateway.errors import Damaged, ObjectExpired, ObjectNotFound
+from pannier_gateway.stores.base import Buffer, Draft, Listing, Page, Record, Source
+from pannier_gateway.stores.file import index, pages
+from pannier_gateway.stores.file.batch import Delete, Put, Sweep, Touch
+from pannier_gateway.stores.file.body import SHARDS, BodyFolder
+from pannier_gateway.stores.file.checksum import whole_checksum
+from pannier_gateway.stores.file.committer import Committer
+from pannier_gateway.stores.file.index import Row, encode_attributes, signed
+from pannier_gateway.stores.file.lock import locked
+from pannier_gateway.stores.file.reading import PIECE, FileReading, Opening, SmallReading
+from pannier_gateway.threads import in_thread
+
+log = logging.getLogger("pannier.store")
+
+Durability = Literal["full", "relaxed"]
+T = TypeVar("T")
+
+SMALL = 64 * 1024  # bodies up to here live in the index
+STARTS = 32  # a body's number: the start of the process above, a count within it below
+OPENING_TRIES = 10  # a reader that loses its file to a writer looks again
+
+
+class FileStore:
+    """Implements Store and Sweepable over one directory, which it locks.
+
+    With `full` durability an acknowledged write survives power loss, with `relaxed` the death of
+    the process only. Build it with `FileStore.start`.
+    """
+
+    def __init__(self, root: Path, pool: Executor, clock: Clock, durability: Durability) -> None:
+        sync = durability == "full"
+        database = root / "index.db"
+        self._root = root
+        self._pool = pool
+        self._clock = clock
+        self._bodies = BodyFolder(root / "bodies", sync=sync)
+        self._bodies.prepare()
+        self._start = index.prepare(database)
+        self._numbers = count(self._start << STARTS)
+        self._index = index.connect(database, sync=sync)
+        self._scans = index.connect(database, sync=sync)
+        self._scanning = Lock()
+        self._committer = Committer(database, self._bodies, clock, sync=sync)
+
+    def __repr__(self) -> str:
+        return f"<FileStore {self._root}>"
+
+    @classmethod
+    @asynccontextmanager
+    async def start(
+        cls,
+        root: Path,
+        pool: Executor,
+        clock: Clock = system_clock,
+        durability: Durability = "full",
+    ) -> AsyncIterator["FileStore"]:
+        """Open the store; collect in the background what a killed process left behind.
+
+        Raises StoreUnavailable when another process holds the directory, OSError when it can't be
+        written to.
+        """
+        with locked(root):
+            store = cls(root, pool, clock, durability)
+            collecting = asyncio.ensure_future(store.collect_orphans())
+            try:
+                yield store
+            finally:
+                collecting.cancel()
+                await asyncio.wait([collecting])
+                await in_thread(pool, store._close)
+
+    def open(self, path: str) -> Opening:
+        return Opening(lambda: self._find(path))
+
+    async def head(self, path: str) -> Record:
+        return self._alive(path, index.find(self._index, path)).record
+
+    async def put(
+        self,
+        path: str,
+        source: Source,
+        draft: Callable[[], Draft],
+        conditions: Conditions = UNCONDITIONAL,
+    ) -> Record:
+        body = next(self._numbers)
+        small = source.whole if source.whole is not None and len(source.whole) <= SMALL else None
+        if small is None:
+            size, checksum = await self._write_file(body, source)
+        else:
+            size, checksum = len(small), whole_checksum(small)
+        drafted = draft()
+        row = Row(
+            path,
+            body,
+            int(small is None),
+            size,
+            signed(checksum),
+            drafted.created,
+            drafted.expires,
+            encode_attributes(drafted.attributes),
+        )
+        await self._committer.submit(Put(row, small, conditions))
+        return row.record
+
+    async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
+        return bool(await self._committer.submit(Delete(path, conditions)))
+
+    async def touch(self, path: str, etag: str, expires: int) -> bool:
+        return bool(await self._committer.submit(Touch(path, etag, expires)))
+
+    async def list(self, listing: Listing) -> Page:
+        now = self._clock()
+        return await in_thread(
+            self._pool, lambda: self._scan(lambda index_: pages.page(index_, listing, now))
+        )
+
+    async def sweep(self, limit: int) -> int:
+        now = self._clock()
+        over = await in_thread(
+            self._pool, lambda: self._scan(lambda index_: index.expired(index_, now, limit))
+        )
+        changes = (self._committer.submit(Sweep(path, body)) for path, body in over)
+        return sum(map(bool, await asyncio.gather(*changes)))
+
+    async def collect_orphans(self) -> int:
+        """Remove body files that no object names, left by a killed process; how many there were."""
+        removed = 0
+        for shard in range(SHARDS):
+            removed += await in_thread(self._pool, partial(self._collect, shard))
+        if removed:
+            log.info("orphans removed", extra={"store": str(self._root), "files": removed})
+        return removed
+
+    def _collect(self, shard: int) -> int:
+        old = [body for body in self._bodies.stored(shard) if body >> STARTS < self._start]
+        orphans = set(old) - self._scan(lambda index_: index.filed_among(index_, old))
+        for body in orphans:
+            self._bodies.remove(body)
+        return len(orphans)
+
+    def _scan(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        with self._scanning:
+            return question(self._scans)
+
+    def _close(self) -> None:
+        self._committer.close()
+        self._scans.close()
+        self._index.close()
+
+    def _find(self, path: str) -> SmallReading | FileReading:
+        """The object as it is now; its file can't go away under whoever holds it open."""
+        for _ in range(OPENING_TRIES):
+            found, data = index.find_whole(self._index, path)
+            row = self._alive(path, found)
+            if not row.filed:
+                return SmallReading(row, data)
+            with suppress(FileNotFoundError):
+                return FileReading(row, self._bodies.open(row.body, row.size), self._pool)
+        raise Damaged(f"the file of {path!r} is missing")
+
+    def _alive(self, path: str, row: Row | None) -> Row:
+        if row is None:
+            raise ObjectNotFound(f"no object {path!r}")
+        if row.expires is not None and row.expires <= self._clock():
+            raise ObjectExpired(f"the time of {path!r} is over")
+        return row
+
+    async def _write_file(self, body: int, source: Source) -> tuple[int, int]:
+        """The size and checksum of what is on disk now, under a name that nobody knows yet."""
+        writer = self._bodies.create(body)
+        try:
+            async for pieces in gathered(source):
+                await in_thread(self._pool, partial(writer.append, pieces))
+            await in_thread(self._pool, writer.seal)
+        except BaseException:
+            writer.discard()
+            raise
+        return writer.checksums.size, writer.checksums.whole
+
+
+async def gathered(source: Source) -> AsyncIterator[list[Buffer]]:
+    """The pieces of `source` in groups worth a trip to a worker thread."""
+    pieces: list[Buffer] = []
+    size = 0
+    async for piece in source:
+        pieces.append(piece)
+        size += len(piece)
+        if size >= PIECE:
+            yield pieces
+            pieces, size = [], 0
+    yield pieces

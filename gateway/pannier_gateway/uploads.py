@@ -1,0 +1,182 @@
+"""What becomes of a body on its way in: limited, sampled, compressed where that pays."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from pannier.protocol.metadata import Metadata
+from pannier_gateway.codec import (
+    Compressing,
+    DecodedTooLarge,
+    DecodeError,
+    Measuring,
+    compress_small,
+    compressible,
+    measure_small,
+    pays,
+    worthwhile,
+)
+from pannier_gateway.codec.workers import Workers
+from pannier_gateway.config.model import UsecaseConfig
+from pannier_gateway.errors import BadRequest, TooLarge
+from pannier_gateway.threads import in_thread
+
+SAMPLE = 64 * 1024  # a body up to here is looked at whole, and stored in one piece
+DEFAULT_LEVEL = 3
+INLINE_LEVEL = 9  # up to here a sample is compressed on the event loop: a millisecond at most
+UNBOUNDED = 1 << 62
+
+
+class Body(Protocol):
+    """A body that a client sends."""
+
+    length: int | None  # in bytes, where the client says so beforehand
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class UploadRules(Struct, frozen=True):
+    """What a usecase does with bodies that come in."""
+
+    usecase: str
+    most_bytes: int | None
+    compress: bool
+    level: int
+    least_bytes: int  # smaller bodies are left alone
+
+    @classmethod
+    def of(cls, usecase: UsecaseConfig) -> "UploadRules":
+        level = usecase.compression_level
+        return cls(
+            usecase=usecase.name,
+            most_bytes=usecase.limits.max_object_bytes,
+            compress=usecase.compression == "Zstd",
+            level=DEFAULT_LEVEL if level is None else level,
+            least_bytes=usecase.compression_min_bytes,
+        )
+
+    def check(self, size: int) -> None:
+        """Raises TooLarge."""
+        if self.most_bytes is not None and size > self.most_bytes:
+            raise TooLarge(
+                f"usecase {self.usecase!r} takes objects of up to {self.most_bytes} bytes "
+                "(limits.maxObjectBytes)"
+            )
+
+
+class Upload:
+    """A body as it goes to the store: a Source. `original_size` is known once all of it is read."""
+
+    def __init__(
+        self,
+        body: bytes | Measuring | Compressing | AsyncIterator[bytes],
+        *,
+        encoding: Literal["zstd"] | None = None,
+        by_client: bool = False,
+        original_size: int | None = None,
+    ) -> None:
+        self.whole = body if isinstance(body, bytes) else None
+        self.encoding = encoding
+        self.by_client = by_client
+        self._body = body
+        self._original_size = original_size
+
+    @property
+    def original_size(self) -> int | None:
+        if isinstance(self._body, Measuring | Compressing):
+            return self._body.original_size
+        return self._original_size
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if isinstance(self._body, bytes):
+            yield self._body
+            return
+        with refusals():
+            async for piece in self._body:
+                yield piece
+
+
+async def receive(body: Body, metadata: Metadata, rules: UploadRules, workers: Workers) -> Upload:
+    """Look at the beginning of `body` and decide what is stored. Raises TooLarge, BadRequest."""
+    if body.length is not None:
+        rules.check(body.length)
+    pieces = limited(body, rules)
+    head, ended = await beginning(pieces)
+    if metadata.compression == "zstd":
+        ceiling = UNBOUNDED if rules.most_bytes is None else rules.most_bytes
+        return await as_sent(head if ended else chained(head, pieces), ceiling, workers)
+    size = len(head) if ended else body.length
+    if not rules.compress or not compressible(metadata.content_type) or small(size, rules):
+        return Upload(head if ended else chained(head, pieces))
+    if ended:
+        return await compressed_whole(head, rules.level, workers)
+    if pays(head, rules.level):
+        squeezed = Compressing(chained(head, pieces), rules.level, workers.executor)
+        return Upload(squeezed, encoding="zstd")
+    return Upload(chained(head, pieces))
+
+
+async def as_sent(body: bytes | AsyncIterator[bytes], ceiling: int, workers: Workers) -> Upload:
+    """A body that is zstd already, kept byte for byte once it has shown that it is."""
+    if isinstance(body, bytes):
+        with refusals():
+            size = await measure_small(body, ceiling, *workers)
+        return Upload(body, encoding="zstd", by_client=True, original_size=size)
+    return Upload(Measuring(body, ceiling, *workers), encoding="zstd", by_client=True)
+
+
+async def compressed_whole(body: bytes, level: int, workers: Workers) -> Upload:
+    """A small body, compressed if that saves enough."""
+    if level <= INLINE_LEVEL:
+        squeezed = compress_small(body, level)
+    else:
+        squeezed = await in_thread(workers.executor, partial(compress_small, body, level))
+    if worthwhile(len(body), len(squeezed)):
+        return Upload(squeezed, encoding="zstd", original_size=len(body))
+    return Upload(body)
+
+
+def small(size: int | None, rules: UploadRules) -> bool:
+    """Whether a body is too small to compress; one of unknown size is not."""
+    return size is not None and size < rules.least_bytes
+
+
+async def limited(body: Body, rules: UploadRules) -> AsyncGenerator[bytes, None]:
+    """The body, cut off where it grows too large. Raises TooLarge."""
+    size = 0
+    async for piece in body:
+        size += len(piece)
+        rules.check(size)
+        yield piece
+
+
+async def beginning(pieces: AsyncIterator[bytes]) -> tuple[bytes, bool]:
+    """The first pieces, a sample's worth or all there is; and whether that was all."""
+    gathered: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        gathered.append(piece)
+        size += len(piece)
+        if size > SAMPLE:
+            return b"".join(gathered), False
+    return gathered[0] if len(gathered) == 1 else b"".join(gathered), True
+
+
+async def chained(head: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    yield head
+    async for piece in rest:
+        yield piece
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What the codec says against a body that claims to be zstd, as the caller's mistake."""
+    try:
+        yield
+    except DecodedTooLarge as error:
+        raise TooLarge(f"decoded, the body is too large: {error}") from error
+    except DecodeError as error:
+        raise BadRequest(f"content-encoding is zstd, but {error}") from error

@@ -1,0 +1,1 @@
+"""The Pannier operator: custom resources become gateway configuration."""

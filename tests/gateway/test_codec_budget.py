@@ -1,0 +1,124 @@
+import asyncio
+
+import pytest
+
+from pannier_gateway.codec.budget import DecoderBudget
+
+
+async def settle() -> None:
+    """Lets every task that can go on do so."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def hold(budget: DecoderBudget, size: int, release: asyncio.Event) -> None:
+    with budget.lease() as room:
+        await room.hold(size)
+        await release.wait()
+
+
+async def test_room_is_given_back_when_the_block_ends() -> None:
+    budget = DecoderBudget(10)
+
+    with budget.lease() as room:
+        await room.hold(7)
+        assert budget.used == 7
+        assert repr(budget) == "<DecoderBudget 7/10 bytes, 0 waiting>"
+        assert repr(room) == "<Lease 7 bytes>"
+
+    assert budget.used == 0
+
+
+async def test_who_finds_no_room_waits_in_line() -> None:
+    budget, release = DecoderBudget(10), asyncio.Event()
+    large = asyncio.create_task(hold(budget, 8, release))
+    await settle()
+    second = asyncio.create_task(hold(budget, 9, asyncio.Event()))
+    small = asyncio.create_task(hold(budget, 1, asyncio.Event()))
+    await settle()
+    assert repr(budget) == "<DecoderBudget 8/10 bytes, 2 waiting>"
+
+    release.set()
+    await settle()
+
+    assert large.done()
+    assert repr(budget) == "<DecoderBudget 10/10 bytes, 0 waiting>"
+    for task in (second, small):
+        task.cancel()
+    await settle()
+    assert budget.used == 0
+
+
+async def test_nobody_waits_while_holding_room() -> None:
+    budget = DecoderBudget(10)
+
+    with budget.lease() as one, budget.lease() as other:
+        await one.hold(5)
+        await other.hold(5)
+        grown = asyncio.create_task(one.hold(9))
+        await settle()
+        assert budget.used == 5
+        await other.hold(1)
+        await grown
+        assert budget.used == 10
+
+
+async def test_who_asks_for_more_than_there_is_gets_all() -> None:
+    budget = DecoderBudget(10)
+
+    with budget.lease() as room:
+        await room.hold(99)
+        assert budget.used == 10
+
+
+async def test_who_will_not_wait_is_told_at_once() -> None:
+    budget = DecoderBudget(10)
+
+    with budget.lease() as one, budget.lease() as other:
+        assert one.try_hold(6)
+        assert one.try_hold(6)
+        assert not other.try_hold(5)
+        assert other.try_hold(4)
+        assert not other.try_hold(5)
+        assert budget.used == 6
+        assert other.try_hold(0)
+
+    assert budget.used == 0
+
+
+@pytest.mark.parametrize("granted_first", [False, True])
+async def test_who_stops_waiting_leaves_nothing_behind(granted_first: bool) -> None:
+    budget = DecoderBudget(10)
+    with budget.lease() as room:
+        await room.hold(10)
+        leaver = asyncio.create_task(hold(budget, 10, asyncio.Event()))
+        follower = asyncio.create_task(hold(budget, 3, asyncio.Event()))
+        await settle()
+
+        if granted_first:
+            room.release()
+        leaver.cancel()
+        room.release()
+        await settle()
+
+        assert leaver.cancelled()
+        assert budget.used == 3
+        follower.cancel()
+        await settle()
+        assert budget.used == 0
+
+
+async def test_a_small_one_moves_up_when_the_large_one_before_it_leaves() -> None:
+    budget = DecoderBudget(10)
+    with budget.lease() as room:
+        await room.hold(5)
+        leaver = asyncio.create_task(hold(budget, 10, asyncio.Event()))
+        follower = asyncio.create_task(hold(budget, 3, asyncio.Event()))
+        await settle()
+
+        leaver.cancel()
+        await settle()
+
+        assert budget.used == 8
+        follower.cancel()
+        await settle()

@@ -1,0 +1,213 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pannier_gateway.conditions import (
+    UNCONDITIONAL,
+    Conditions,
+    MalformedCondition,
+    Outcome,
+    Validators,
+    check_read,
+    check_write,
+    http_date,
+    parse_conditions,
+    parse_date,
+    range_applies,
+)
+
+THEN = 784_111_777_000_000  # Sun, 06 Nov 1994 08:49:37 GMT
+IMF = "Sun, 06 Nov 1994 08:49:37 GMT"
+LATER = "Sun, 06 Nov 1994 08:49:38 GMT"
+EARLIER = "Sun, 06 Nov 1994 08:49:36 GMT"
+CURRENT = Validators(etags=("plain", "zipped"), modified=THEN + 999_999)
+
+
+def asked(**headers: str) -> Conditions:
+    """The conditions in headers, named with underscores."""
+    return parse_conditions({k.replace("_", "-"): v for k, v in headers.items()}.get)
+
+
+def read(**headers: str) -> Outcome:
+    return check_read(asked(**headers), CURRENT)
+
+
+def test_a_request_without_conditions_costs_nothing() -> None:
+    assert asked(range="bytes=0-1") is UNCONDITIONAL
+    assert check_read(UNCONDITIONAL, CURRENT) is Outcome.PROCEED
+    assert check_write(UNCONDITIONAL, None)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("*", Outcome.PROCEED),
+        ('"plain"', Outcome.PROCEED),
+        ('"zipped"', Outcome.PROCEED),
+        ('"old" ,\t"plain",', Outcome.PROCEED),
+        ('"with,comma", "plain"', Outcome.PROCEED),
+        ('"old"', Outcome.FAILED),
+        ('W/"plain"', Outcome.FAILED),
+        ('"*"', Outcome.FAILED),
+        ('""', Outcome.FAILED),
+    ],
+)
+def test_if_match_lets_through_who_knows_the_object(header: str, expected: Outcome) -> None:
+    assert read(if_match=header) is expected
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("*", Outcome.NOT_MODIFIED),
+        ('"plain"', Outcome.NOT_MODIFIED),
+        ('W/"plain"', Outcome.NOT_MODIFIED),
+        ('"old", W/"zipped"', Outcome.NOT_MODIFIED),
+        ('"old"', Outcome.PROCEED),
+        ('"*"', Outcome.PROCEED),
+    ],
+)
+def test_if_none_match_spares_the_body(header: str, expected: Outcome) -> None:
+    assert read(if_none_match=header) is expected
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", ",", "a", '"a', 'a"', '"a" "b"', '"a", *', "**", '"a b"', '"a"\n', 'w/"a"', 'W/ "a"'],
+)
+@pytest.mark.parametrize("name", ["if_match", "if_none_match"])
+def test_a_list_of_etags_that_does_not_parse_is_refused(name: str, header: str) -> None:
+    with pytest.raises(MalformedCondition, match=name.replace("_", "-")):
+        asked(**{name: header})
+
+
+def test_dates_are_compared_in_whole_seconds() -> None:
+    assert read(if_modified_since=IMF) is Outcome.NOT_MODIFIED
+    assert read(if_modified_since=LATER) is Outcome.NOT_MODIFIED
+    assert read(if_modified_since=EARLIER) is Outcome.PROCEED
+    assert read(if_unmodified_since=IMF) is Outcome.PROCEED
+    assert read(if_unmodified_since=LATER) is Outcome.PROCEED
+    assert read(if_unmodified_since=EARLIER) is Outcome.FAILED
+
+
+def test_etags_overrule_dates() -> None:
+    assert read(if_match='"plain"', if_unmodified_since=EARLIER) is Outcome.PROCEED
+    assert read(if_none_match='"old"', if_modified_since=LATER) is Outcome.PROCEED
+
+
+def test_a_failed_precondition_overrules_not_modified() -> None:
+    assert read(if_match='"old"', if_none_match='"plain"') is Outcome.FAILED
+    assert read(if_unmodified_since=EARLIER, if_none_match='"plain"') is Outcome.FAILED
+
+
+def test_a_date_that_is_none_is_no_condition() -> None:
+    assert read(if_modified_since="yesterday", if_unmodified_since="0") is Outcome.PROCEED
+
+
+def test_if_none_match_any_only_creates() -> None:
+    assert check_write(asked(if_none_match="*"), None)
+    assert not check_write(asked(if_none_match="*"), CURRENT)
+
+
+def test_if_match_only_replaces() -> None:
+    assert not check_write(asked(if_match="*"), None)
+    assert not check_write(asked(if_match='"plain"'), None)
+    assert not check_write(asked(if_match='"old"'), CURRENT)
+    assert check_write(asked(if_match='"plain"'), CURRENT)
+
+
+def test_a_write_heeds_dates_and_lists() -> None:
+    assert not check_write(asked(if_unmodified_since=EARLIER), CURRENT)
+    assert check_write(asked(if_unmodified_since=IMF), CURRENT)
+    assert check_write(asked(if_unmodified_since=EARLIER), None)
+    assert not check_write(asked(if_none_match='"old", W/"plain"'), CURRENT)
+    assert check_write(asked(if_none_match='"old"'), CURRENT)
+    assert check_write(asked(if_modified_since=LATER), CURRENT)
+
+
+@pytest.mark.parametrize(
+    ("header", "applies"),
+    [
+        ('"plain"', True),
+        ('"zipped"', False),
+        ('W/"plain"', False),
+        (IMF, True),
+        (LATER, False),
+        (EARLIER, False),
+        ("nonsense", False),
+        ('"plain",', False),
+        ('""', False),
+        ("", False),
+    ],
+)
+def test_a_range_counts_only_for_the_state_it_was_meant_for(header: str, applies: bool) -> None:
+    assert range_applies(asked(if_range=header), "plain", CURRENT.modified) is applies
+
+
+def test_a_range_without_if_range_counts() -> None:
+    assert range_applies(UNCONDITIONAL, "plain", THEN)
+    assert range_applies(asked(if_match="*"), "plain", THEN)
+
+
+@pytest.mark.parametrize(
+    "text", [IMF, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", f" {IMF}\t"]
+)
+def test_all_three_forms_of_an_http_date_are_read(text: str) -> None:
+    assert parse_date(text) == THEN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Sun, 06 Nov 1994 08:49:37",
+        "Sun, 06 Nov 1994 08:49:37 CET",
+        "Sun, 06 Nov 1994 08:49:37 +0000",
+        "Sun, 6 Nov 1994 08:49:37 GMT",
+        "Sun, 31 Feb 1994 08:49:37 GMT",
+        "Sun, 06 Foo 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 24:49:37 GMT",
+        "Sun, 06 Nov 0000 08:49:37 GMT",
+        "Sun, ٠٦ Nov 1994 08:49:37 GMT",
+        "1994-11-06T08:49:37Z",
+        "784111777",
+    ],
+)
+def test_anything_else_is_no_date(text: str) -> None:
+    assert parse_date(text) is None
+
+
+def test_a_two_digit_year_lies_no_more_than_50_years_ahead() -> None:
+    now = datetime.now(UTC).year
+    for ahead in (-49, -1, 0, 1, 50):
+        moment = parse_date(f"Sunday, 01-Jan-{(now + ahead) % 100:02} 00:00:00 GMT")
+
+        assert moment == int(datetime(now + ahead, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+
+
+@given(st.datetimes(datetime(1900, 1, 1), datetime(9999, 1, 1)))
+def test_a_date_written_is_a_date_read(moment: datetime) -> None:
+    us = (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+
+    assert parse_date(http_date(us)) == us // 1_000_000 * 1_000_000
+
+
+@given(st.lists(st.from_regex(r"[!#-)+-~]*", fullmatch=True), min_size=1, max_size=5), st.data())
+def test_a_tag_is_found_anywhere_in_a_list(tags: list[str], data: st.DataObject) -> None:
+    current = Validators((data.draw(st.sampled_from(tags)),), 0)
+    listed = ", ".join(f'{data.draw(st.sampled_from(["", "W/"]))}"{tag}"' for tag in tags)
+
+    assert check_read(asked(if_none_match=listed), current) is Outcome.NOT_MODIFIED
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_any_text_is_a_condition_or_refused(tags: str, other: str) -> None:
+    try:
+        conditions = asked(
+            if_match=tags, if_none_match=other, if_modified_since=tags, if_range=other
+        )
+    except MalformedCondition:
+        return
+    assert isinstance(check_read(conditions, CURRENT), Outcome)
