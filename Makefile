@@ -28,23 +28,24 @@ test: setup ## run all tests
 	@$(pytest) -n $(WORKERS) $(PYTEST_ARGS)
 
 check: lint ## what a commit needs, in under a minute: lint, and the fast tests
-	@$(pytest) -n $(WORKERS) -m "not slow and not storm" -q $(PYTEST_ARGS)
+	@$(pytest) -n $(WORKERS) -q -m "not slow and not storm" \
+	          --hypothesis-profile=quick $(PYTEST_ARGS)
 
 lint: setup ## format, lint, types and import contracts, without tests
-	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),-O) \
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 $(if $(filter output-sync,$(.FEATURES)),-O) \
 	         formatted linted typed pointed
 
 formatted:
 	@$(run) -m ruff format --check --quiet || { echo "make format mends this"; exit 1; }
 linted:
-	@$(run) -m ruff check --quiet
+	@$(run) -m ruff check --quiet --output-format=concise
 typed:
 	@$(run) -m mypy
 pointed:
 	@$(VENV)/bin/lint-imports --no-logo
 
 format: setup ## rewrite the code as the formatter and the linter want it
-	@$(run) -m ruff check --fix --quiet || true
+	@$(run) -m ruff check --fix --exit-zero --quiet
 	@$(run) -m ruff format
 
 bench: setup ## measure, beside an anchor in the same run
@@ -60,6 +61,6 @@ images: ## build the container images of gateway and operator (needs docker)
 	docker build --target gateway --tag pannier-gateway .
 	docker build --target operator --tag pannier-operator .
 
-clean: ## remove what was built, the environment too
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## remove what was built, .venv and caches too
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

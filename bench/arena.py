@@ -1,6 +1,6 @@
 """Servers side by side, all sent the same."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,14 +40,15 @@ class Arena:
 
     def race(self, workload: Workload) -> Race:
         """Every server in turn; where keys count up, each round has its own series of them."""
-        return race(
-            self.settings.rounds,
-            {server.name: partial(self._round, server, workload) for server in self.servers},
-        )
+        return self.race_each(lambda _: workload)
+
+    def race_each(self, workload_of: Callable[[Server], Workload]) -> Race:
+        """The same, with a workload for each server."""
+        turns = {each.name: partial(self._round, each, workload_of(each)) for each in self.servers}
+        return race(self.settings.rounds, turns)
 
     def _round(self, server: Server, workload: Workload, turn: int) -> Sample:
         own = workload if workload.keys else replace(workload, series=f"{turn}-")
-        send = partial(self.send, server, own)
-        return sample(
-            server, partial(send, connections=self.connections, seconds=self.settings.seconds)
-        )
+        seconds = self.settings.seconds
+        send = partial(self.send, server, own, connections=self.connections, seconds=seconds)
+        return sample(server, send)

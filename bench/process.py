@@ -21,12 +21,16 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server. The objects of usecase `u` are under `url + prefix.format(usecase=u)`."""
+    """A running server. The objects of usecase `u` are under `url + prefix.format(usecase=u)`.
+
+    `start_seconds` is how long it took from exec until it was ready.
+    """
 
     name: str
     pid: int
     url: str
     prefix: str
+    start_seconds: float
 
     @property
     def address(self) -> tuple[str, int]:
@@ -82,6 +86,7 @@ class Command:
 @contextmanager
 def running(command: Command, log: Path) -> Iterator[Server]:
     """Start `command` and yield it once it is ready; raises StartFailed with its log's end."""
+    began = time.perf_counter()
     with log.open("wb") as errors, _on(command.cpu):
         process = subprocess.Popen(
             command.arguments,
@@ -92,7 +97,8 @@ def running(command: Command, log: Path) -> Iterator[Server]:
         )
     try:
         url = _until_ready(process, command, log)
-        yield Server(command.name, process.pid, url, command.prefix)
+        took = time.perf_counter() - began
+        yield Server(command.name, process.pid, url, command.prefix, took)
     finally:
         _end(process)
 

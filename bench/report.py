@@ -1,12 +1,12 @@
 """What a race came to, as text: a row for each contender, then ratios and the aim."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from bench.load import Sample
 from bench.race import Figure, Race
-
-MIB = 1 << 20
+from bench.settings import MIB
 
 
 def rate(sample: Sample) -> float:
@@ -32,39 +32,61 @@ COLUMNS: tuple[tuple[str, Figure, str], ...] = (
 )
 
 
+def p50(sample: Sample) -> float:
+    return sample.traffic.p50_us
+
+
+def cpu(sample: Sample) -> float:
+    return sample.cpu_us
+
+
+NAMES: Mapping[Figure, str] = {
+    rate: "ops/s",
+    thrift: "ops per CPU second",
+    p50: "p50",
+    cpu: "CPU per op",
+}
+SPEED = (rate, thrift)
+COST = (p50, cpu)
+
+
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """At least `least` times the anchor's figure."""
+    """How one `figure` should compare with the anchor's: at least, or at most, so many times it."""
 
-    least: float
     figure: Figure
+    least: float = 0.0
+    most: float = inf
+
+    def __str__(self) -> str:
+        return f"at least {self.least}" if self.least else f"at most {self.most}"
 
     def verdict(self, reached: float) -> str:
-        return f"aim {self.least:.2f}: {'reached' if reached >= self.least else 'SHORT'}"
+        return f"aim {self}: {'reached' if self.least <= reached <= self.most else 'MISSED'}"
 
 
-def show(title: str, result: Race, anchor: str, aim: Aim | None = None) -> None:
-    """Print the medians of all contenders, and each one's ratios to `anchor`."""
+def show(
+    title: str, result: Race, anchor: str, *aims: Aim, figures: Sequence[Figure] = SPEED
+) -> None:
+    """Print the medians of all contenders, and the ratios of their `figures` to the anchor's."""
     names = list(result.samples)
     rows = [[name, *_cells(result, name)] for name in names]
     print(f"\n{title}")
     print(table([["", *(heading for heading, _, _ in COLUMNS)], *rows]))
     for name in names:
         if name != anchor:
-            print(f"  {name} / {anchor}: {_ratios(result, name, anchor, aim)}", flush=True)
+            ratios = [_ratio(result, name, anchor, figure, aims) for figure in figures]
+            print(f"  {name} / {anchor}: {', '.join(ratios)}", flush=True)
 
 
 def _cells(result: Race, name: str) -> list[str]:
     return [format(result.median(name, figure), form) for _, figure, form in COLUMNS]
 
 
-def _ratios(result: Race, name: str, anchor: str, aim: Aim | None) -> str:
-    parts = []
-    for label, figure in (("ops/s", rate), ("ops per CPU second", thrift)):
-        ratio = result.ratio(name, anchor, figure)
-        verdict = f" [{aim.verdict(ratio.middle)}]" if aim and aim.figure is figure else ""
-        parts.append(f"{label} {ratio}{verdict}")
-    return ", ".join(parts)
+def _ratio(result: Race, name: str, anchor: str, figure: Figure, aims: Sequence[Aim]) -> str:
+    ratio = result.ratio(name, anchor, figure)
+    verdicts = [f" [{aim.verdict(ratio.middle)}]" for aim in aims if aim.figure is figure]
+    return f"{NAMES[figure]} {ratio}{''.join(verdicts)}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

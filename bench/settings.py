@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CONNECTIONS = 16
+KIB = 1 << 10
+MIB = 1 << 20
 
 
 def cache_home() -> Path:

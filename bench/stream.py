@@ -28,13 +28,12 @@ class Body:
 
 
 @contextmanager
-def memory_body(size: int) -> Iterator[Body]:
-    """`size` bytes of noise (one random MiB over and over) that no disk has to hold."""
+def memory_body(size: int, content: bytes) -> Iterator[Body]:
+    """`size` bytes, `content` over and over, in memory."""
     descriptor = os.memfd_create("body")
     try:
-        piece = os.urandom(PIECE)
-        for start in range(0, size, PIECE):
-            os.pwrite(descriptor, piece[: size - start], start)
+        for start in range(0, size, len(content)):
+            os.pwrite(descriptor, content[: size - start], start)
         yield Body(descriptor, size)
     finally:
         os.close(descriptor)

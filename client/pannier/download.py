@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from pannier.http import Answer
+from pannier.answer import Answer
 from pannier.protocol.metadata import Metadata
 from pannier.results import ByteRange
 

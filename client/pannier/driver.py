@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from pannier.address import Address
+from pannier.answer import Answer
 from pannier.errors import ConnectionFailed
-from pannier.http import Answer, Connection, Unanswered
+from pannier.http import Connection, Unanswered
 from pannier.patience import Retry, Timeout
 from pannier.plan import Request, refusal
 from pannier.pool import Pool

@@ -1,8 +1,8 @@
-"""HTTP/1.1 over one connection: `http.client` does the grammar, this counts and watches.
+"""HTTP/1.1 over one connection: `http.client` does the grammar, this watches over it.
 
-`http.client` ends silently on a body cut short, takes every interim answer but 100 for the final
-one, and loses an early refusal behind a broken pipe. None of that gets past this module, and all
-of its errors, and those of sockets and TLS, become ours here.
+`http.client` takes every interim answer but 100 for the final one, and loses an early refusal
+behind a broken pipe. Neither gets past this module, and the errors that it, sockets and TLS
+raise become ours here.
 """
 
 from __future__ import annotations
@@ -12,31 +12,20 @@ import select
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
 
 from pannier.address import Address
-from pannier.errors import (
-    ConnectionFailed,
-    PannierError,
-    ProtocolError,
-    RequestTimeout,
-    TruncatedBody,
-)
-from pannier.framing import ChunkedBody, FramedBody, SizedBody, in_chunks
+from pannier.answer import Answer
+from pannier.errors import ConnectionFailed, ProtocolError, RequestTimeout
+from pannier.framing import in_chunks
 from pannier.patience import Timeout
-from pannier.plan import Request, ResponseHead
+from pannier.plan import Request
 from pannier.source import Block, Source
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
-_DRAINED_BYTES = 64 << 10  # to read this much costs less than a new connection
 _DRAIN_SECONDS = 0.1
-_READ_BYTES = 1 << 20
 _INTERIM = b"HTTP/1.1 1"
 
 
@@ -81,17 +70,16 @@ class Connection:
         Calls `give_back` when the body is read to its end and the connection is good for more.
         Raises Unanswered when no byte of an answer came.
         """
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(self.close)
             whole = self._send(request, headers, source)
             response = _receive_head(self._http, request)
             _check_framing(request, response)
             if not whole and response.status < HTTPStatus.BAD_REQUEST:
                 why = f"answered {response.status} before it had all of the body"
                 raise ProtocolError(why, request.subject, status=response.status)
-            return Answer(self, request, response, give_back if whole else Connection.close)
-        except BaseException:
-            self.close()
-            raise
+            on_failure.pop_all()
+        return Answer(self, request, response, partial(give_back, self) if whole else self.close)
 
     def hurry(self) -> None:
         """Wait only a moment for what is still to come of this answer."""
@@ -121,123 +109,6 @@ class Connection:
             self._http.putheader(name, value)
         with _sending(request):
             self._http.endheaders()
-
-
-class Answer:
-    """The head of an answer, and its body as it comes in. A `with` block gives both up."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        request: Request,
-        response: HTTPResponse,
-        give_back: Callable[[Connection], None],
-    ) -> None:
-        self.head = ResponseHead(response.status, tuple(response.headers.items()))
-        self.length = response.length  # None: chunked, so known at the end only
-        self.received = 0
-        self._connection = connection
-        self._request = request
-        self._response = response
-        self._give_back = give_back
-        self._body = _framed(response)
-        self._failure: PannierError | None = None
-        self._end_if_ended()
-
-    def __repr__(self) -> str:
-        return f"<Answer {self.head.status} {self.progress} bytes>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    @property
-    def progress(self) -> str:
-        """How much is in, of how much."""
-        return f"{self.received}/{'?' if self.length is None else self.length}"
-
-    def read(self, size: int) -> bytes:
-        """`size` bytes, less at the end only. Raises TruncatedBody, RequestTimeout."""
-        if self._body.ended or size == 0:
-            return b""
-        with self._receiving():
-            data = self._body.read(size)
-        self._count(len(data))
-        return data
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        """Put bytes into the buffer and return how many, 0 at the end only."""
-        view = memoryview(buffer).cast("B")
-        if self._body.ended or not view:
-            return 0
-        with self._receiving():
-            size = self._body.readinto(view)
-        self._count(size)
-        return size
-
-    def read_all(self) -> bytes:
-        """All that is left."""
-        return b"".join(iter(lambda: self.read(_READ_BYTES), b""))
-
-    def excerpt(self) -> bytes:
-        """The beginning of the body, or nothing if it does not come: the words of a refusal."""
-        with suppress(PannierError):
-            return self.read(_DRAINED_BYTES)
-        return b""
-
-    def close(self) -> None:
-        """Keep the connection when little of the body is left, else drop it."""
-        if self._response.isclosed():
-            return
-        if self._connection.pid == os.getpid() and not self._response.will_close:
-            self._drain()
-        if not self._body.ended:
-            self._drop()
-
-    def _drain(self) -> None:
-        left = _DRAINED_BYTES if self.length is None else self.length - self.received
-        if left <= _DRAINED_BYTES:
-            self._connection.hurry()
-            with suppress(PannierError):
-                self.read(left + 1)
-
-    @contextmanager
-    def _receiving(self) -> Iterator[None]:
-        if self._failure is not None:
-            raise self._failure
-        if self._connection.pid != os.getpid():
-            raise ConnectionFailed("this body belongs to the parent process", self._request.subject)
-        try:
-            yield
-        except TimeoutError as error:
-            raise self._failed(RequestTimeout, "the server fell silent") from error
-        except (OSError, EOFError) as error:
-            raise self._failed(TruncatedBody, str(error)) from error
-
-    def _failed(self, kind: type[PannierError], why: str) -> PannierError:
-        self._drop()
-        self._failure = kind(f"{why}, at {self.progress} bytes", self._request.subject)
-        return self._failure
-
-    def _count(self, size: int) -> None:
-        self.received += size
-        self._end_if_ended()
-
-    def _end_if_ended(self) -> None:
-        if self._body.ended:
-            self._response.close()
-            self._give_back(self._connection)
-
-    def _drop(self) -> None:
-        self._response.close()
-        self._connection.close()
 
 
 class _InterruptedSending(Exception):
@@ -271,14 +142,11 @@ class _UnixConnection(HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(self.timeout)
-            sock.connect(self._path)
-        except BaseException:
-            sock.close()
-            raise
-        self.sock = sock
+        with ExitStack() as on_failure:
+            self.sock = on_failure.enter_context(socket.socket(socket.AF_UNIX))
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self._path)
+            on_failure.pop_all()
 
 
 def _http(address: Address, timeout: Timeout, tls: ssl.SSLContext | None) -> HTTPConnection:
@@ -295,13 +163,6 @@ def _pieces(source: Source, request: Request) -> Iterator[Block]:
     """The body as it goes over the wire."""
     blocks = source.blocks(request.subject)
     return in_chunks(blocks) if source.size is None else blocks
-
-
-def _framed(response: HTTPResponse) -> FramedBody:
-    if response.length is None and response.chunked:
-        return ChunkedBody(response.fp)
-    # a refusal that ends with its connection is read as far as its words are wanted
-    return SizedBody(response.fp, _DRAINED_BYTES if response.length is None else response.length)
 
 
 @contextmanager

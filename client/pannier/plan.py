@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, TypeVar
 from urllib.parse import urlencode
 
 from pannier import errors
@@ -20,6 +20,7 @@ from pannier.protocol.target import object_path
 from pannier.protocol.timestamps import parse_timestamp
 from pannier.results import ByteRange, ObjectEntry, Page, PutResult
 
+T = TypeVar("T")
 AcceptedEncoding = Literal["identity", "zstd"]
 AskedRange = tuple[int, int | None]
 
@@ -195,13 +196,9 @@ def read_page(request: Request, body: bytes, start_after: str | None) -> Page:
     """The page behind `start_after`; fields that are not known here are passed over."""
     answered = _document(request, body)
     try:
-        page = Page(
-            tuple(_entry(item) for item in answered["objects"]),
-            tuple(str(prefix) for prefix in answered.get("prefixes") or ()),
-            answered.get("next"),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ProtocolError(f"cannot read the page: {error!r}", request.subject) from error
+        page = _page(answered)
+    except ValueError as error:
+        raise ProtocolError(f"cannot read the page: {error}", request.subject) from error
     if page.next is not None and page.next == start_after:
         raise ProtocolError(f"the pages do not get on behind {start_after!r}", request.subject)
     return page
@@ -256,7 +253,7 @@ def _clamped(asked: AskedRange, total: int) -> ByteRange:
     return ByteRange(first, total if stop is None else min(stop, total), total)
 
 
-def _document(request: Request, body: bytes) -> dict[str, Any]:
+def _document(request: Request, body: bytes) -> dict[str, object]:
     try:
         document = json.loads(body)
     except ValueError as error:
@@ -266,16 +263,36 @@ def _document(request: Request, body: bytes) -> dict[str, Any]:
     return document
 
 
-def _entry(item: dict[str, Any]) -> ObjectEntry:
-    return ObjectEntry(
-        key=str(item["key"]),
-        size=int(item["size"]),
-        etag=item.get("etag"),
-        content_type=item.get("content_type"),
-        time_created=_moment(item.get("time_created")),
-        time_expires=_moment(item.get("time_expires")),
-        original_size=item.get("original_size"),
-    )
+def _page(document: Mapping[str, object]) -> Page:
+    match document:
+        case {"objects": list(objects), "prefixes": list(prefixes)}:
+            entries = tuple(_entry(item) for item in objects)
+            return Page(entries, tuple(map(str, prefixes)), _optional(document, "next", str))
+        case _:
+            raise ValueError("it has no lists 'objects' and 'prefixes'")
+
+
+def _entry(item: Mapping[str, object]) -> ObjectEntry:
+    match item:
+        case {"key": str(key), "size": int(size)}:
+            return ObjectEntry(
+                key,
+                size,
+                _optional(item, "etag", str),
+                _optional(item, "content_type", str),
+                _moment(_optional(item, "time_created", str)),
+                _moment(_optional(item, "time_expires", str)),
+                _optional(item, "original_size", int),
+            )
+        case _:
+            raise ValueError(f"no object with key and size: {str(item)[:80]}")
+
+
+def _optional(item: Mapping[str, object], name: str, kind: type[T]) -> T | None:
+    value = item.get(name)
+    if value is None or isinstance(value, kind):
+        return value
+    raise ValueError(f"{name!r} is {value!r}")
 
 
 def _moment(text: str | None) -> int | None:

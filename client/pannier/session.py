@@ -1,6 +1,7 @@
 """The objects of one usecase and its scopes: what an application holds on to."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Literal
 
 from pannier.download import GetResult
@@ -104,14 +105,12 @@ class Session:
         """
         conditions = Conditions(if_match, if_none_match)
         request = plan_get(self._place, key, range, conditions, accept_encoding)
-        answer = self._driver.exchange(request)
-        try:
+        with ExitStack() as on_failure:
+            answer = on_failure.enter_context(self._driver.exchange(request))
             metadata = check_encoding(request, read_metadata(request, answer.head))
             span = None if range is None else read_range(request, answer.head, range)
-            return GetResult(answer, metadata, span)
-        except BaseException:
-            answer.close()
-            raise
+            on_failure.pop_all()
+        return GetResult(answer, metadata, span)
 
     def head(self, key: str) -> Metadata:
         """The metadata of an object; raises NotFound when there is none."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pannier_gateway.config.model import GatewayConfig, digest, dump, parse
@@ -12,6 +12,7 @@ from pannier_gateway.config.problems import ConfigError
 from pannier_gateway.config.render import render
 from support.manifests import Json, bucket, parsed, resources, usecase
 
+FEW = settings(max_examples=40)  # each is many parts
 CONFIGS = st.builds(
     lambda found, generation: render(found[0], found[1], generation)[0],
     resources(),
@@ -34,11 +35,13 @@ def edited_usecase(**changes: object) -> bytes:
     return msgspec.json.encode(whole)
 
 
+@FEW
 @given(CONFIGS)
 def test_what_is_dumped_is_parsed_again(config: GatewayConfig) -> None:
     assert parse(dump(config)) == config
 
 
+@FEW
 @given(CONFIGS)
 def test_the_canonical_form_is_compact_sorted_json(config: GatewayConfig) -> None:
     plain = msgspec.json.decode(dump(config))
@@ -46,6 +49,7 @@ def test_the_canonical_form_is_compact_sorted_json(config: GatewayConfig) -> Non
     assert dump(config) == msgspec.json.encode(plain, order="sorted")
 
 
+@FEW
 @given(CONFIGS, st.integers(0, 9))
 def test_the_digest_does_not_see_the_generation(config: GatewayConfig, generation: int) -> None:
     assert digest(msgspec.structs.replace(config, generation=generation)) == digest(config)
@@ -55,6 +59,7 @@ def test_the_digest_sees_everything_else() -> None:
     assert digest(config()) != digest(config(suspend="Writes"))
 
 
+@FEW
 @given(CONFIGS, st.integers(1, 9))
 def test_fields_of_a_newer_minor_version_are_ignored(config: GatewayConfig, minor: int) -> None:
     newer: Any = msgspec.json.decode(dump(config))

@@ -4,15 +4,27 @@ from collections.abc import Iterable
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pannier_gateway.config import model
 from pannier_gateway.config.kinds import Bucket, Usecase
 from pannier_gateway.config.model import AllowedExpiry, Expiry, GatewayConfig, dump
 from pannier_gateway.config.render import LONGEST_EXPIRATION, Reason, Verdict, render, seconds
-from support.manifests import Json, bucket, parsed, placed, resources, usecase
+from pannier_gateway.config.resources import BUCKET, USECASE
+from support.manifests import (
+    Json,
+    accepted,
+    bucket,
+    damaged,
+    manifests,
+    parsed,
+    placed,
+    resources,
+    usecase,
+)
 
+FEW = settings(max_examples=50)  # each is many parts
 OLDER = "2026-01-01T01:00:00+02:00"
 OLD = "2026-01-01T00:00:00Z"
 
@@ -244,6 +256,7 @@ def test_a_suspended_usecase_is_accepted_and_told_apart() -> None:
     )
 
 
+@FEW
 @given(resources(), st.randoms())
 def test_order_does_not_matter_and_every_resource_is_judged(
     found: tuple[list[Bucket], list[Usecase]], random: Random
@@ -258,6 +271,7 @@ def test_order_does_not_matter_and_every_resource_is_judged(
     assert {v.name for v in verdicts if v.accepted} >= {b.name for b in config.buckets.values()}
 
 
+@FEW
 @given(resources())
 def test_leaving_out_what_is_refused_changes_nothing(
     found: tuple[list[Bucket], list[Usecase]],
@@ -271,6 +285,14 @@ def test_leaving_out_what_is_refused_changes_nothing(
 
     assert again == config
     assert len(config.usecases) == len(accepted)
+
+
+@FEW
+@given(damaged(manifests(BUCKET)), damaged(manifests(USECASE)))
+def test_whatever_passes_the_parser_can_be_rendered(a_bucket: object, a_usecase: object) -> None:
+    config, _ = render(accepted(a_bucket).buckets, accepted(a_usecase).usecases)
+
+    assert model.parse(dump(config)) == config
 
 
 @given(st.integers(1, 999_999_999), st.sampled_from("smhdw"))

@@ -24,7 +24,12 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}}
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}}
-ANYTHING = st.one_of(JSON, damaged(manifests(USECASE)), damaged(manifests(BUCKET)))
+WITH_CONTENT = st.dictionaries(st.text(), st.text(st.characters())).map(
+    lambda data: SECRET | {"data": data, "stringData": data}
+)
+ANYTHING = st.one_of(
+    JSON, damaged(manifests(USECASE)), damaged(manifests(BUCKET)), damaged(WITH_CONTENT)
+)
 YAML = st.lists(
     st.sampled_from(
         [
@@ -150,6 +155,12 @@ def test_no_message_repeats_what_may_be_a_secret() -> None:
     assert "hunter2" not in "".join(problems)
 
 
+def test_a_problem_is_one_line_whatever_the_keys() -> None:
+    (problem,) = refusal(usecase() | {"forged\ntest.yaml: \ud800": 1})
+
+    assert problem.startswith(r"test.yaml: document 1: forged\ntest.yaml: \ud800: unknown field")
+
+
 def test_metadata_as_a_cluster_hands_it_out_is_accepted() -> None:
     whole = usecase() | {"status": {"conditions": []}}
     whole["metadata"] |= {
@@ -206,6 +217,13 @@ def test_secrets_and_config_maps_are_kept_apart_and_not_shown() -> None:
     assert found.secrets == {"default/keys": {"a": b"hunter2", "b": b"hunter2"}}
     assert found.config_maps == {"default/ca": {"ca.crt": b"PEM", "der": b"0\x82\x01"}}
     assert "hunter2" not in repr(found)
+
+
+@pytest.mark.parametrize("text", ["hunter2!", "hünter", "aGk"])
+def test_a_secret_that_is_not_base64_is_refused_without_being_shown(text: str) -> None:
+    assert refusal(SECRET | {"data": {"token": text}}) == [
+        "test.yaml: document 1: data.token: Invalid value: must be base64"
+    ]
 
 
 def test_a_list_is_what_it_lists() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +11,6 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from pannier_gateway.config import watch
 from pannier_gateway.config.model import GatewayConfig, digest, dump
 from pannier_gateway.config.problems import ConfigError
 from pannier_gateway.config.render import render
@@ -67,7 +65,7 @@ def replace(path: Path, data: bytes) -> None:
 
 
 class Mount:
-    """A directory as a kubelet keeps it for a ConfigMap volume: `config.json -> ..data/config.json`."""
+    """A directory as a kubelet keeps it for a ConfigMap: `config.json -> ..data/config.json`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -88,9 +86,9 @@ class Mount:
 
 @asynccontextmanager
 async def following(watch_: ConfigWatch) -> AsyncIterator[None]:
-    """`watch_` at work; its first step, taken here, puts the notifications in place."""
+    """`watch_` at work; while this reloads, it takes its first step: notifications are on."""
     task = asyncio.create_task(watch_.run())
-    await asyncio.sleep(0)
+    await watch_.reload()
     try:
         yield
     finally:
@@ -105,3 +103,228 @@ async def watched(path: Path, outcomes: Outcomes, poll_seconds: float = NEVER) -
     found = ConfigWatch(source, outcomes, poll_seconds)
     await outcomes.next()
     return found
+
+
+@pytest.mark.parametrize("write", [Path.write_bytes, replace])
+async def test_a_file_written_in_place_or_replaced_takes_effect(
+    tmp_path: Path, write: Callable[[Path, bytes], object]
+) -> None:
+    outcomes, path = Outcomes(), tmp_path / "config.json"
+    path.write_bytes(dump(config("one")))
+    found = await watched(path, outcomes)
+    before = found.current
+
+    async with following(found):
+        write(path, dump(config("one", "two")))
+        while (await outcomes.next()).error:
+            pass  # looked at between being emptied and being written
+
+    assert found.current.usecases.keys() == {"one", "two"}
+    assert before.usecases.keys() == {"one"}
+    assert found.digest == digest(config("one", "two"))
+
+
+async def test_a_manifest_added_to_a_directory_takes_effect(tmp_path: Path) -> None:
+    outcomes = Outcomes()
+    (tmp_path / "a.json").write_bytes(manifest_text(bucket(), usecase("one")))
+
+    async with following(await watched(tmp_path, outcomes)):
+        replace(tmp_path / "b.json", manifest_text(usecase("two")))
+
+        assert await outcomes.next_names() == {"one", "two"}
+
+
+@pytest.mark.parametrize("name", ["", "config.json"], ids=["manifests", "config"])
+async def test_every_flip_of_a_mounted_config_map_takes_effect(tmp_path: Path, name: str) -> None:
+    def content(*usecases: str) -> bytes:
+        manifests = manifest_text(bucket(), *map(usecase, usecases))
+        return dump(config(*usecases)) if name else manifests
+
+    outcomes, mount = Outcomes(), Mount(tmp_path / "mount")
+    mount.write(content("one"))
+
+    async with following(await watched(mount.path / name, outcomes)):
+        for usecases in ({"one", "two"}, {"two"}, {"one"}):
+            mount.write(content(*usecases))
+            assert await outcomes.next_names() == usecases
+
+
+async def test_a_change_that_nothing_tells_of_is_found_by_polling(tmp_path: Path) -> None:
+    outcomes, path = Outcomes(), tmp_path / "config.json"
+    elsewhere = tmp_path / "elsewhere" / "config.json"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(dump(config("one")))
+    path.symlink_to(elsewhere)
+
+    async with following(await watched(path, outcomes, SOON)):
+        replace(elsewhere, dump(config("two")))
+
+        assert await outcomes.next_names() == {"two"}
+
+
+async def test_a_folder_that_cannot_be_watched_is_polled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcomes, path = Outcomes(), tmp_path / "folder" / "config.json"
+    path.parent.mkdir()
+    path.write_bytes(dump(config("one")))
+    found = await watched(path, outcomes, SOON)
+    path.parent.rename(tmp_path / "away")
+
+    async with following(found):
+        refused = await outcomes.next()
+        (tmp_path / "away" / "config.json").write_bytes(dump(config("two")))
+        (tmp_path / "away").rename(path.parent)
+        names = await outcomes.next_names()
+
+    assert "cannot be read: No such file or directory" in str(refused.error)
+    assert names == {"two"}
+    assert "polling instead" in caplog.text
+
+
+@pytest.mark.parametrize("bad", [b"", b"{", dump(config("two"))[:-9], b'{"major": 2, "minor": 0}'])
+async def test_a_bad_file_changes_nothing_and_is_told_once(
+    tmp_path: Path, bad: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcomes, path = Outcomes(), tmp_path / "config.json"
+    path.write_bytes(dump(config("one")))
+    found = await watched(path, outcomes)
+
+    path.write_bytes(bad)
+    await found.reload()
+    await found.reload()
+
+    assert (await outcomes.next()).error is not None
+    assert outcomes.told.empty()
+    assert found.current == config("one")
+    assert caplog.text.count("configuration refused, generation 1 stays in force") == 1
+
+
+async def test_a_file_that_is_away_for_a_moment_is_no_harm(tmp_path: Path) -> None:
+    outcomes, path = Outcomes(), tmp_path / "config.json"
+    path.write_bytes(dump(config("one")))
+    found = await watched(path, outcomes)
+
+    path.rename(tmp_path / "away")
+    await found.reload()
+    await found.reload()
+    (tmp_path / "away").rename(path)
+    await found.reload()
+
+    assert "cannot be read" in str((await outcomes.next()).error)
+    assert outcomes.told.empty()
+    assert found.current == config("one")
+
+
+async def test_the_same_content_in_other_words_does_not_swap(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pannier.config")
+    outcomes, path = Outcomes(), tmp_path / "config.json"
+    path.write_bytes(dump(config("one")))
+    found = await watched(path, outcomes)
+    before = found.current
+
+    path.write_bytes(dump(msgspec.structs.replace(config("one"), generation=9)) + b"\n")
+    await found.reload()
+
+    assert found.current is before
+    assert outcomes.told.empty()
+    assert "configuration unchanged" in caplog.text
+
+
+async def test_subscribers_are_called_when_the_new_configuration_is_in_force(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(dump(config("one")))
+    found = await watched(path, Outcomes())
+    seen: list[bool] = []
+    found.subscribe(lambda new: seen.append(new is found.current))
+
+    path.write_bytes(dump(config("two")))
+    await found.reload()
+    await found.reload()
+
+    assert seen == [True]
+
+
+def test_a_first_configuration_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
+        ConfigWatch(ConfigFile(tmp_path / "config.json"), Outcomes())
+
+
+async def test_the_generation_counts_accepted_changes_of_manifests(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_bytes(manifest_text(bucket(), usecase("one")))
+    found = await watched(path, Outcomes())
+
+    generations = []
+    for text in (
+        manifest_text(bucket(), usecase("one")) + b"\n# a remark\n",
+        manifest_text(bucket(), usecase("two")),
+        b"nonsense",
+        manifest_text(bucket(), usecase("three")),
+    ):
+        path.write_bytes(text)
+        await found.reload()
+        generations.append(found.current.generation)
+
+    assert generations == [1, 2, 2, 3]
+
+
+async def test_a_resource_refused_from_the_start_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_bytes(
+        manifest_text(bucket(), usecase("one"), usecase("two", bucketRef={"name": "x"}))
+    )
+
+    found = await watched(path, Outcomes())
+
+    assert found.current.usecases.keys() == {"one"}
+    assert "Usecase default/two: BucketNotFound: there is no Bucket default/x" in caplog.text
+
+
+async def test_a_mistake_in_what_is_served_holds_the_change_back(tmp_path: Path) -> None:
+    outcomes, path = Outcomes(), tmp_path / "a.yaml"
+    path.write_bytes(manifest_text(bucket(), usecase("one"), usecase("two")))
+    found = await watched(path, outcomes)
+
+    path.write_bytes(manifest_text(bucket("mian"), usecase("one"), usecase("two")))
+    await found.reload()
+    path.write_bytes(
+        manifest_text(bucket(), usecase("one"), usecase("new", bucketRef={"name": "x"}))
+    )
+    await found.reload()
+
+    refused = await outcomes.next()
+    assert [line.split(": there is")[0] for line in str(refused.error).splitlines()] == [
+        "Usecase default/one: BucketNotFound",
+        "Usecase default/two: BucketNotFound",
+    ]
+    assert await outcomes.next_names() == {"one"}
+
+
+async def test_cancelling_ends_a_watch_at_work(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(dump(config("one")))
+    found = await watched(path, Outcomes())
+
+    task = asyncio.create_task(found.run())
+    await found.reload()
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_a_difference_is_told_in_signed_names() -> None:
+    before = config("kept", "gone", "changed")
+    manifests = parsed(bucket(), usecase("kept"), usecase("changed", suspend="All"), usecase("new"))
+
+    after = render(manifests.buckets, manifests.usecases)[0]
+
+    assert difference(before, after) == "usecases +new -gone ~changed"
+    assert difference(None, config("one")) == "usecases +one buckets +default/main"

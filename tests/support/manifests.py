@@ -1,6 +1,5 @@
 """Manifests to test with: written short, or generated from the very schema they must pass."""
 
-from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -103,21 +102,16 @@ def resources(draw: st.DrawFn) -> tuple[list[Bucket], list[Usecase]]:
 
 
 @st.composite
-def damaged(draw: st.DrawFn, sound: st.SearchStrategy[Json]) -> object:
-    """A manifest with one of its parts replaced by something else."""
-    whole: object = draw(sound)
-    node, put = whole, None
-    while isinstance(node, dict | list) and node and (put is None or draw(st.booleans())):
-        keys: Iterable[Any] = node if isinstance(node, dict) else range(len(node))
-        key = draw(st.sampled_from(list(keys)))
-        node, put = node[key], _setter(node, key)
-    if put is not None:
-        put(draw(JSON))
-    return whole
-
-
-def _setter(container: Any, key: Any) -> Callable[[object], None]:
-    return lambda value: container.__setitem__(key, value)
+def damaged(draw: st.DrawFn, sound: st.SearchStrategy[object]) -> object:
+    """What `sound` gives, with one of its parts replaced by something else."""
+    whole = draw(sound)
+    if not whole or not isinstance(whole, dict | list) or not draw(st.integers(0, 3)):
+        return draw(JSON)
+    if isinstance(whole, dict):
+        name = draw(st.sampled_from(list(whole)))
+        return whole | {name: draw(damaged(st.just(whole[name])))}
+    index = draw(st.integers(0, len(whole) - 1))
+    return [*whole[:index], draw(damaged(st.just(whole[index]))), *whole[index + 1 :]]
 
 
 @cache

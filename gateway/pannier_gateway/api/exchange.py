@@ -1,4 +1,8 @@
-"""One request and its answer: what was sent, how long it took, what the log says of it."""
+"""One request and its answer: what was sent, how long it took, what the log says of it.
+
+Answers are written to the connection here, in one piece where they are small; aiohttp's own
+response objects cost as much again as all else that a small answer takes.
+"""
 
 import logging
 from collections.abc import AsyncGenerator
@@ -6,9 +10,10 @@ from contextlib import aclosing
 from time import perf_counter
 from types import TracebackType
 
-from aiohttp.web import BaseRequest, Response, StreamResponse
+from aiohttp import HttpVersion11
+from aiohttp.web import BaseRequest
 
-from pannier.version import __version__
+from pannier_gateway.api.head import head_bytes
 from pannier_gateway.api.incoming import IncomingBody
 from pannier_gateway.drain import Drain
 from pannier_gateway.metrics import Requests
@@ -17,21 +22,38 @@ from pannier_gateway.stores.base import Buffer
 log = logging.getLogger("pannier.request")
 
 CLIENT_LEFT = 499
-SERVER = f"pannier/{__version__}"
+ONE_WRITE = 64 * 1024  # head and body leave together up to here
+BODILESS = (204, 304)
 
 
 class Exchange:
     """A `with` block around the work on one request; counts and logs it when it ends."""
+
+    __slots__ = (
+        "_drain",
+        "_first_byte",
+        "_requests",
+        "_sent",
+        "_started",
+        "body",
+        "keep_alive",
+        "operation",
+        "request",
+        "status",
+        "usecase",
+    )
 
     def __init__(self, request: BaseRequest, requests: Requests, drain: Drain) -> None:
         self.request = request
         self.body = IncomingBody(request)
         self.usecase = ""  # a declared one, so that a label can't take any value
         self.operation = "unknown"
+        self.status = CLIENT_LEFT  # until a head is sent
+        self.keep_alive = False
         self._requests = requests
         self._drain = drain
-        self._response: StreamResponse | None = None
         self._sent = 0
+        self._first_byte = 0.0
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request.method} {self.request.raw_path} {self.status}>"
@@ -39,34 +61,37 @@ class Exchange:
     @property
     def begun(self) -> bool:
         """The head is sent: only the rest of the body, or the connection's end, is honest now."""
-        return self._response is not None
+        return self.status != CLIENT_LEFT
 
-    @property
-    def status(self) -> int:
-        return CLIENT_LEFT if self._response is None else self._response.status
-
-    async def send(
-        self, status: int, headers: dict[str, str], body: Buffer = b""
-    ) -> StreamResponse:
-        """Answer with a body at hand, in one write."""
-        response = Response(status=status, headers=headers, body=body or None)
-        await self._begin(response)
+    async def send(self, status: int, headers: dict[str, str], body: Buffer = b"") -> None:
+        """Answer with a body at hand."""
+        if "content-length" not in headers and status not in BODILESS:
+            headers["content-length"] = str(len(body))
         self._sent = len(body)
-        await response.write_eof()
-        return response
+        head = self._head(status, headers)
+        if len(body) <= ONE_WRITE:
+            await self.request.writer.write(head + body)
+        else:
+            await self.request.writer.write(head, drain=False)
+            await self.request.writer.write(body)
 
     async def stream(
         self, status: int, headers: dict[str, str], body: AsyncGenerator[Buffer, None]
-    ) -> StreamResponse:
+    ) -> None:
         """Answer with a body that comes in pieces; chunked where `headers` give no length."""
-        response = StreamResponse(status=status, headers=headers)
-        await self._begin(response)
+        writer = self.request.writer
+        chunked = "content-length" not in headers
+        if chunked and self.request.version >= HttpVersion11:
+            headers["transfer-encoding"] = "chunked"
         async with aclosing(body):
+            await writer.write(self._head(status, headers), drain=False)
+            if "transfer-encoding" in headers:
+                writer.enable_chunking()
             async for piece in body:
-                await response.write(piece)
+                await writer.write(piece)
                 self._sent += len(piece)
-        await response.write_eof()
-        return response
+        await writer.write_eof()
+        self.keep_alive = self.keep_alive and (not chunked or "transfer-encoding" in headers)
 
     def abort(self) -> None:
         """End the connection so that the client can't take what it has for all there is."""
@@ -75,7 +100,6 @@ class Exchange:
 
     def __enter__(self) -> "Exchange":
         self._started = perf_counter()
-        self._first_byte = 0.0
         self._drain.enter()
         return self
 
@@ -97,13 +121,17 @@ class Exchange:
         if log.isEnabledFor(level):
             log.log(level, "request ended", extra=self._fields(status, seconds))
 
-    async def _begin(self, response: StreamResponse) -> None:
-        if self._drain.begun:
-            response.force_close()
-        response.headers["server"] = SERVER
-        await response.prepare(self.request)
-        self._response = response
+    def _head(self, status: int, headers: dict[str, str]) -> bytes:
+        """The head, as of now the fate of this exchange."""
+        self.keep_alive = self.request.keep_alive and not self._drain.begun
+        if not self.keep_alive:
+            headers["connection"] = "close"
+        elif self.request.version < HttpVersion11:
+            headers["connection"] = "keep-alive"
+        head = head_bytes(status, headers)
+        self.status = status
         self._first_byte = perf_counter() - self._started
+        return head
 
     def _fields(self, status: int, seconds: float) -> dict[str, object]:
         return {

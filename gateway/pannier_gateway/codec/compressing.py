@@ -4,7 +4,6 @@ import asyncio
 from array import array
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Executor
-from contextlib import aclosing
 
 from pannier_gateway.codec.contexts import compress
 from pannier_gateway.codec.seekable import write_table
@@ -24,8 +23,7 @@ def compress_small(data: bytes, level: int) -> bytes:
 class Compressing(Stream):
     """A body as zstd frames of FRAME_SIZE decoded bytes each, and at the end their seek table.
 
-    A body of at most one frame is that frame and nothing else. A frame is compressed in the
-    executor while the next one gathers.
+    A body of at most one frame is that frame and nothing else. Holds one frame, in and out.
     """
 
     def __init__(self, body: AsyncIterator[bytes], level: int, executor: Executor) -> None:
@@ -35,42 +33,25 @@ class Compressing(Stream):
         self._executor = executor
 
     async def _compress(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-        sizes = array("I")
-        ahead: asyncio.Future[bytes] | None = None
-        try:
-            async with aclosing(self._blocks(body)) as blocks:
-                async for block in blocks:
-                    done, ahead = ahead, self._submit(block)
-                    if done:
-                        yield _noted(await done, sizes)
-            if ahead:
-                yield _noted(await ahead, sizes)
-        finally:
-            if ahead:
-                ahead.cancel()
-        if len(sizes) > 1:
-            for piece in write_table(sizes, FRAME_SIZE, self.original_size):
-                yield piece
-
-    async def _blocks(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytearray, None]:
-        """The body in blocks of FRAME_SIZE; an empty one is an empty block."""
-        block = bytearray()
+        block, sizes = bytearray(), array("I")
         async for chunk in body:
             self.original_size += len(chunk)
             rest = memoryview(chunk)
             while len(block) + len(rest) >= FRAME_SIZE:
                 room = FRAME_SIZE - len(block)
-                yield block + rest[:room]
-                block, rest = bytearray(), rest[room:]
+                block += rest[:room]
+                rest = rest[room:]
+                yield await self._frame(block, sizes)
+                block.clear()
             block += rest
-        if block or not self.original_size:
-            yield block
+        if block or not sizes:
+            yield await self._frame(block, sizes)
+        if len(sizes) > 1:
+            for piece in write_table(sizes, FRAME_SIZE, self.original_size):
+                yield piece
 
-    def _submit(self, block: bytearray) -> asyncio.Future[bytes]:
+    async def _frame(self, block: bytearray, sizes: "array[int]") -> bytes:
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._executor, compress, block, self._level)
-
-
-def _noted(frame: bytes, sizes: "array[int]") -> bytes:
-    sizes.append(len(frame))
-    return frame
+        frame = await loop.run_in_executor(self._executor, compress, block, self._level)
+        sizes.append(len(frame))
+        return frame

@@ -19,9 +19,13 @@ def compress(data: bytes | bytearray, level: int) -> bytes:
     return _contexts.compressor(level).compress(data)
 
 
-def decompress(frame: bytearray, size_max: int) -> bytes:
-    """What one entire frame decodes to. Raises ZstdError, also for more than `size_max` bytes."""
-    return _contexts.decompressor.decompress(frame, max_output_size=size_max)
+def decompress(frame: bytes | bytearray, size_max: int) -> bytes:
+    """What one frame decodes to: as many bytes as it says, `size_max` at most if it says nothing.
+
+    Raises ZstdError, also for anything after the frame.
+    """
+    decompressor = _contexts.decompressor
+    return decompressor.decompress(frame, max_output_size=size_max, allow_extra_data=False)
 
 
 def _compressor(level: int) -> zstandard.ZstdCompressor:

@@ -46,17 +46,23 @@ class Piece(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether this is an entire frame: such a piece decodes at once and needs no window."""
-        return self.first and self.last and self.frame.content != 0
+        """Whether this is an entire frame, to be decoded at once: that needs no window."""
+        content = self.frame.content
+        sized = self.frame.window <= WINDOW_MAX if content is None else content > 0
+        return sized and self.first and self.last
 
     @property
     def decodable(self) -> bool:
+        """Whether decoding it takes no larger a window than readers of zstd have room for."""
         return self.whole or self.frame.window <= WINDOW_MAX
 
     @property
     def memory(self) -> int:
         """Bytes a decoder holds while it is in this frame, beside input and output."""
         return 0 if self.whole else self.frame.window + _DECODER_OVERHEAD
+
+
+_SKIPPED = Piece(Frame(8, 0, None, False), bytearray(), 0, first=True, last=True)
 
 
 class _Block(NamedTuple):
@@ -89,7 +95,7 @@ class _Open:
 
 
 class Splitter:
-    """Cuts a zstd stream, fed in chunks of any size, into pieces; skippable frames are dropped.
+    """Cuts a zstd stream, fed in chunks of any size, into pieces; of skippable frames empty ones.
 
     Between chunks it holds one block, or one frame that decodes to PIECE_MAX at most.
     """
@@ -135,6 +141,8 @@ class Splitter:
         while self._open is None:
             if not self._open_frame():
                 return None
+            if self._skip:
+                return _SKIPPED
         progress = self._walk(self._open)
         return self._cut(progress) if progress else None
 

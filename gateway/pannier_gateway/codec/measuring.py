@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Executor
 
 from pannier_gateway.codec.budget import DecoderBudget
-from pannier_gateway.codec.decoding import Decoder
+from pannier_gateway.codec.decoding import Decoder, decode_frame
 from pannier_gateway.codec.frames import Splitter
 from pannier_gateway.codec.streams import Stream
 
@@ -55,6 +55,9 @@ async def measure_small(
     data: bytes, ceiling: int, executor: Executor, budget: DecoderBudget
 ) -> int | None:
     """What a small body decodes to, as Measuring has it: on this thread if it decodes to little."""
+    at_once = decode_frame(data, ceiling)
+    if at_once is not None:
+        return len(at_once)
     splitter, decoder = Splitter(), Decoder(ceiling)
     splitter.feed(data)
     pieces = next(splitter.pieces(), [])

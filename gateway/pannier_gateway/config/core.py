@@ -1,7 +1,6 @@
 """The Secrets and ConfigMaps that a file of manifests may bring along, for Buckets to refer to."""
 
 import base64
-import binascii
 from collections.abc import Iterator
 
 import msgspec
@@ -41,9 +40,6 @@ class _Secret(Struct, frozen=True, rename="camel"):
     data: dict[str, str] = {}
     string_data: dict[str, str] = {}
 
-    def __repr__(self) -> str:
-        return f"<Secret of {len(self.data | self.string_data)} keys>"
-
 
 class _ConfigMap(Struct, frozen=True, rename="camel"):
     data: dict[str, str] = {}
@@ -63,7 +59,7 @@ def undecodable(kind: Kind, value: object) -> Iterator[Fault]:
     for key, text in encoded.items():
         try:
             _decoded(text)
-        except binascii.Error:
+        except ValueError:
             yield Fault(join(name, key), "Invalid value: must be base64")
 
 

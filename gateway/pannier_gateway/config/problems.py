@@ -14,8 +14,10 @@ class Problem(Struct, frozen=True):
     message: str
 
     def __str__(self) -> str:
+        """On one line, whatever a key or value in it holds."""
         place = f"document {self.document}" if self.document else ""
-        return ": ".join(part for part in (self.file, place, self.path, self.message) if part)
+        text = ": ".join(part for part in (self.file, place, self.path, self.message) if part)
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class ConfigError(ValueError):

@@ -147,12 +147,12 @@ def _wrong_expiration(spec: UsecaseSpec) -> str | None:
         if duration is not None and seconds(duration) > LONGEST_EXPIRATION:
             return f"an expiration of {duration} is over a thousand years: use policy Manual"
     bound = next((each.max_after for each in allowed if each.policy == default.policy), None)
-    if default.after and bound and seconds(default.after) > seconds(bound):
-        return (
-            f"defaults.expiration.after is {default.after},"
-            f" more than the {bound} that allowedExpirations has for {default.policy}"
-        )
-    return None
+    if default.after is None or bound is None or seconds(default.after) <= seconds(bound):
+        return None
+    return (
+        f"defaults.expiration.after is {default.after},"
+        f" more than the {bound} that allowedExpirations has for {default.policy}"
+    )
 
 
 def _usecase(usecase: Usecase) -> UsecaseConfig:

@@ -80,6 +80,8 @@ class ManifestSource:
         generation = 1 if self._last is None else self._last.generation + 1
         config, verdicts = render(manifests.buckets, manifests.usecases, generation)
         self._judge([verdict for verdict in verdicts if not verdict.accepted])
+        for note in manifests.ignored:
+            log.info("%s", note)
         self._served = frozenset(verdict[:3] for verdict in verdicts if verdict.accepted)
         if self._last is None or digest(config) != digest(self._last):
             self._last = config
