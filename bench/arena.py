@@ -1,6 +1,6 @@
 """Servers side by side, all sent the same."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,11 +40,13 @@ class Arena:
 
     def race(self, workload: Workload) -> Race:
         """Every server in turn; where keys count up, each round has its own series of them."""
-        return self.race_each(lambda _: workload)
+        return self.race_each({server.name: workload for server in self.servers})
 
-    def race_each(self, workload_of: Callable[[Server], Workload]) -> Race:
-        """The same, with a workload for each server."""
-        turns = {each.name: partial(self._round, each, workload_of(each)) for each in self.servers}
+    def race_each(self, workloads: Mapping[str, Workload]) -> Race:
+        """The same, with a workload for each server, by its name."""
+        turns = {
+            each.name: partial(self._round, each, workloads[each.name]) for each in self.servers
+        }
         return race(self.settings.rounds, turns)
 
     def _round(self, server: Server, workload: Workload, turn: int) -> Sample:

@@ -23,8 +23,12 @@ def send_for(server: Server, workload: Workload, *, connections: int, seconds: f
 
 
 def send_count(server: Server, workload: Workload, *, connections: int, count: int) -> Traffic:
-    """Send exactly the requests 0 to `count` - 1."""
-    return _Loop(server, workload, lambda sent: sent < count).run(min(connections, count))
+    """Send exactly the requests 0 to `count` - 1; raises ConnectionError if one fails."""
+    loop = _Loop(server, workload, lambda sent: sent < count)
+    traffic = loop.run(min(connections, count))
+    if traffic.failures:
+        raise ConnectionError(f"{server.name} refused {traffic.failures} of {count} requests")
+    return traffic
 
 
 @dataclass(slots=True)

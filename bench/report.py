@@ -27,6 +27,7 @@ COLUMNS: tuple[tuple[str, Figure, str], ...] = (
     ("p99 ms", lambda s: s.traffic.p99_us / 1e3, ",.2f"),
     ("RSS MiB", lambda s: s.rss / MIB, ",.0f"),
     ("server core", lambda s: s.server_cpu / s.traffic.seconds, ".0%"),
+    ("sender CPU µs/op", lambda s: s.sender_cpu / max(s.traffic.operations, 1) * 1e6, ",.1f"),
     ("sender core", lambda s: s.sender_cpu / s.traffic.seconds, ".0%"),
     ("failures", lambda s: s.traffic.failures, ",.0f"),
 )
@@ -40,14 +41,21 @@ def cpu(sample: Sample) -> float:
     return sample.cpu_us
 
 
+def ease(sample: Sample) -> float:
+    """Operations per CPU second of the sender."""
+    return sample.traffic.operations / sample.sender_cpu if sample.sender_cpu else 0.0
+
+
 NAMES: Mapping[Figure, str] = {
     rate: "ops/s",
     thrift: "ops per CPU second",
+    ease: "ops per CPU second of the caller",
     p50: "p50",
     cpu: "CPU per op",
 }
 SPEED = (rate, thrift)
 COST = (p50, cpu)
+CALLER = (rate, ease)
 
 
 @dataclass(frozen=True, slots=True)

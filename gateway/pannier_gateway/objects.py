@@ -1,8 +1,7 @@
 """The object service: what a usecase's policy means for put, get, head, delete and list."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from pannier.protocol.expiration import Expiration
@@ -71,17 +70,18 @@ class Objects:
             self._count_compression(record)
         return record
 
-    @asynccontextmanager
-    async def get(self, path: str, ask: Ask) -> AsyncIterator[Download]:
-        """Hold the object open while its body is sent."""
+    async def get(
+        self, path: str, ask: Ask, deliver: Callable[[Download], Awaitable[None]]
+    ) -> None:
+        """Hold the object open while `deliver` sends it."""
         self._admit()
         async with self._store.open(path) as reading:
             found = answer(reading.record, ask)
             self._extend(reading.record)
             if found.status == 304:
-                yield Download(found, None)
+                await deliver(Download(found, None))
             else:
-                yield Download(found, await body_of(reading, found, self._parts.workers))
+                await deliver(Download(found, await body_of(reading, found, self._parts.workers)))
 
     async def head(self, path: str, ask: Ask) -> Answer:
         self._admit()

@@ -1,8 +1,8 @@
 """The client and a real gateway: everything an application does, over real sockets."""
 
-import json
 import os
 import random
+import secrets
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -59,8 +59,9 @@ def client(gateway: Gateway) -> Iterator[Client]:
 
 
 @pytest.fixture
-def session(client: Client, request: pytest.FixtureRequest) -> Session:
-    return client.session("attachments", test=str(abs(hash(request.node.name))))
+def session(client: Client) -> Session:
+    """Scopes that no other test has."""
+    return client.session("attachments", test=secrets.token_hex(4))
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -84,7 +85,6 @@ def test_bodies_come_back_however_they_were_given(
         given = [session.put(body), session.put(path), session.put(file), session.put([body])]
 
     assert len({stored.key for stored in given}) == 4
-    assert {stored.etag for stored in given} == {given[0].etag}
     for stored in given:
         assert stored.size == len(body)
         with session.get(stored.key) as result:
@@ -230,10 +230,8 @@ def test_scopes_are_worlds_apart(client: Client) -> None:
         theirs.get("k")
 
 
-def test_threads_and_a_unix_socket_work_too(gateway: Gateway, tmp_path: Path) -> None:
-    config = json.loads(json.dumps(gateway.process.args))
-    path = config[config.index("--socket") + 1]
-    with Client(f"unix://{path}") as client, ThreadPoolExecutor(8) as threads:
+def test_threads_and_a_unix_socket_work_too(gateway: Gateway) -> None:
+    with Client(f"unix://{gateway.socket}") as client, ThreadPoolExecutor(8) as threads:
         session = client.session("attachments", org="threads")
 
         def round_trip(number: int) -> bool:

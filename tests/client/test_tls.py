@@ -70,7 +70,7 @@ def test_a_gateway_that_nobody_vouches_for_is_refused_at_once(server_side: ssl.S
 
 
 def test_a_gateway_without_tls_is_refused_at_once() -> None:
-    with serving((b"HTTP/1.1 400 Bad Request\r\n\r\n",)) as server:
+    with serving(lambda peer: peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         client = Client(server.url.replace("http", "https"), retry=Retry(3600))
         with pytest.raises(ConnectionFailed, match="cannot reach"):
             client.session("abc").get("k")

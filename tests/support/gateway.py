@@ -10,7 +10,7 @@ from pathlib import Path
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
 
-_READY = re.compile(r"pannier-gateway ready: data (\S+) admin (\S+)")
+_READY = re.compile(r"pannier-gateway ready: data (\S+)(?: socket (\S+))? admin (\S+)")
 _END_SECONDS = 10
 
 
@@ -19,6 +19,7 @@ class Gateway:
     """Where it serves, and its process."""
 
     url: str
+    socket: Path | None
     admin_url: str
     process: subprocess.Popen[str]
 
@@ -48,4 +49,5 @@ def _ready(process: subprocess.Popen[str]) -> Gateway:
     line = process.stdout.readline()
     match = _READY.match(line)
     assert match, f"the gateway said {line!r} and ended with {process.poll()}"
-    return Gateway(match[1], match[2], process)
+    data, socket, admin = match.groups()
+    return Gateway(data, Path(socket) if socket else None, admin, process)

@@ -1,6 +1,7 @@
 """Moments as text: RFC 3339 in UTC with microseconds. Inside they are integer microseconds."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from pannier.protocol.malformed import Malformed
 
@@ -10,11 +11,17 @@ _MICROSECOND = timedelta(microseconds=1)
 
 def format_timestamp(us: int) -> str:
     """Write microseconds since the epoch, as `2026-11-21T12:00:00.000000Z`."""
+    seconds, fraction = divmod(us, 1_000_000)
+    return f"{_format_seconds(seconds)}.{fraction:06d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _format_seconds(seconds: int) -> str:
     try:
-        moment = _EPOCH + timedelta(microseconds=us)
+        moment = _EPOCH + timedelta(seconds=seconds)
     except OverflowError as error:
-        raise Malformed(f"{us} microseconds lie outside the years 1 to 9999") from error
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        raise Malformed(f"{seconds} seconds lie outside the years 1 to 9999") from error
+    return moment.replace(tzinfo=None).isoformat()
 
 
 def parse_timestamp(text: str) -> int:

@@ -30,12 +30,12 @@ class Exchange:
     """A `with` block around the work on one request; counts and logs it when it ends."""
 
     __slots__ = (
+        "_body",
         "_drain",
         "_first_byte",
         "_requests",
         "_sent",
         "_started",
-        "body",
         "keep_alive",
         "operation",
         "request",
@@ -45,7 +45,7 @@ class Exchange:
 
     def __init__(self, request: BaseRequest, requests: Requests, drain: Drain) -> None:
         self.request = request
-        self.body = IncomingBody(request)
+        self._body: IncomingBody | None = None
         self.usecase = ""  # a declared one, so that a label can't take any value
         self.operation = "unknown"
         self.status = CLIENT_LEFT  # until a head is sent
@@ -59,6 +59,18 @@ class Exchange:
         return f"<Exchange {self.request.method} {self.request.raw_path} {self.status}>"
 
     @property
+    def body(self) -> IncomingBody:
+        """What the client sends."""
+        if self._body is None:
+            self._body = IncomingBody(self.request)
+        return self._body
+
+    @property
+    def received(self) -> int:
+        """Bytes of the body taken so far."""
+        return 0 if self._body is None else self._body.received
+
+    @property
     def begun(self) -> bool:
         """The head is sent: only the rest of the body, or the connection's end, is honest now."""
         return self.status != CLIENT_LEFT
@@ -66,13 +78,15 @@ class Exchange:
     async def send(self, status: int, headers: dict[str, str], body: Buffer = b"") -> None:
         """Answer with a body at hand."""
         if "content-length" not in headers and status not in BODILESS:
-            headers["content-length"] = str(len(body))
+            headers = {**headers, "content-length": str(len(body))}
+        if self.request.method == "HEAD":
+            body = b""
         self._sent = len(body)
         head = self._head(status, headers)
         if len(body) <= ONE_WRITE:
             await self.request.writer.write(head + body)
         else:
-            await self.request.writer.write(head, drain=False)
+            await self.request.writer.write(head)
             await self.request.writer.write(body)
 
     async def stream(
@@ -80,18 +94,17 @@ class Exchange:
     ) -> None:
         """Answer with a body that comes in pieces; chunked where `headers` give no length."""
         writer = self.request.writer
-        chunked = "content-length" not in headers
-        if chunked and self.request.version >= HttpVersion11:
-            headers["transfer-encoding"] = "chunked"
+        chunked = "content-length" not in headers and self.request.version >= HttpVersion11
+        if chunked:
+            headers = {**headers, "transfer-encoding": "chunked"}
         async with aclosing(body):
-            await writer.write(self._head(status, headers), drain=False)
-            if "transfer-encoding" in headers:
+            await writer.write(self._head(status, headers))
+            if chunked:
                 writer.enable_chunking()
             async for piece in body:
                 await writer.write(piece)
                 self._sent += len(piece)
         await writer.write_eof()
-        self.keep_alive = self.keep_alive and (not chunked or "transfer-encoding" in headers)
 
     def abort(self) -> None:
         """End the connection so that the client can't take what it has for all there is."""
@@ -115,7 +128,7 @@ class Exchange:
         tally = self._requests.tally(self.usecase, self.operation, status)
         tally.seconds.add(seconds)
         tally.first_byte.add(self._first_byte or seconds)
-        tally.bytes_in += self.body.received
+        tally.bytes_in += self.received
         tally.bytes_out += self._sent
         level = level_of(status)
         if log.isEnabledFor(level):
@@ -123,11 +136,13 @@ class Exchange:
 
     def _head(self, status: int, headers: dict[str, str]) -> bytes:
         """The head, as of now the fate of this exchange."""
-        self.keep_alive = self.request.keep_alive and not self._drain.begun
+        request = self.request
+        ends = "content-length" in headers or "transfer-encoding" in headers or status in BODILESS
+        self.keep_alive = ends and request.keep_alive and not self._drain.begun
         if not self.keep_alive:
-            headers["connection"] = "close"
-        elif self.request.version < HttpVersion11:
-            headers["connection"] = "keep-alive"
+            headers = {**headers, "connection": "close"}
+        elif request.version < HttpVersion11:
+            headers = {**headers, "connection": "keep-alive"}
         head = head_bytes(status, headers)
         self.status = status
         self._first_byte = perf_counter() - self._started
@@ -141,7 +156,7 @@ class Exchange:
             "operation": self.operation,
             "status": status,
             "seconds": round(seconds, 6),
-            "bytes_in": self.body.received,
+            "bytes_in": self.received,
             "bytes_out": self._sent,
         }
 

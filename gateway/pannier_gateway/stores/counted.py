@@ -83,6 +83,8 @@ class Timed:
 class TimedOpening:
     """Opening an object, timed until it is open."""
 
+    __slots__ = ("_opening", "_timed")
+
     def __init__(self, opening: AbstractAsyncContextManager[Reading], timed: Timed) -> None:
         self._opening = opening
         self._timed = timed

@@ -11,6 +11,7 @@ from pannier.protocol.target import parse_target
 from pannier_gateway.api.exchange import Exchange
 from pannier_gateway.api.objectstore.operations import COLLECTION, JSON, OBJECT
 from pannier_gateway.api.objectstore.replies import failure_body
+from pannier_gateway.api.sent import CLOSED, KEPT
 from pannier_gateway.drain import Drain
 from pannier_gateway.errors import (
     BadRequest,
@@ -45,21 +46,23 @@ class Door:
     async def __call__(self, request: BaseRequest) -> StreamResponse:
         with Exchange(request, self._metrics.requests, self._drain) as exchange:
             try:
-                return await self._answer(exchange)
+                await self._answer(exchange)
             except PannierError as error:
-                return await self._refuse(exchange, error)
+                await self._refuse(exchange, error)
             except Malformed as error:
-                return await self._refuse(exchange, BadRequest(str(error)))
+                await self._refuse(exchange, BadRequest(str(error)))
             except (ConnectionError, asyncio.CancelledError):
                 raise  # the client left
             except Exception:  # the outermost loop of a request: its bug must not look like an end
                 log.exception("request failed", extra={"target": request.raw_path})
-                return await self._refuse(exchange, PannierError("the gateway's log says more"))
+                await self._refuse(exchange, PannierError("the gateway's log says more"))
+        return KEPT if exchange.keep_alive else CLOSED
 
-    async def _answer(self, exchange: Exchange) -> StreamResponse:
+    async def _answer(self, exchange: Exchange) -> None:
         target = parse_target(exchange.request.raw_path)
         if target is None:
-            return await self._answer_root(exchange)
+            await self._answer_root(exchange)
+            return
         operations = COLLECTION if target.key is None else OBJECT
         operation = operations.get(exchange.request.method)
         if operation is None:
@@ -74,9 +77,9 @@ class Door:
                 "(apiVersion: pannier.dev/v1alpha1) whose bucketRef names a Bucket"
             )
         exchange.usecase = target.usecase
-        return await operation(exchange, objects, target)
+        await operation(exchange, objects, target)
 
-    async def _answer_root(self, exchange: Exchange) -> StreamResponse:
+    async def _answer_root(self, exchange: Exchange) -> None:
         path = exchange.request.raw_path.partition("?")[0]
         if path.startswith("/v1/objects:"):
             raise NotOffered(f"{path.split('/')[2]!r} is not offered")
@@ -86,10 +89,11 @@ class Door:
             raise MethodNotAllowed(f"{path} takes GET", ("GET", "HEAD"))
         exchange.operation = path[1:]
         if path == "/ready" and self._drain.begun:
-            return await exchange.send(503, TEXT, b"Shutting down")
-        return await exchange.send(200, TEXT, b"OK")
+            await exchange.send(503, TEXT, b"Shutting down")
+        else:
+            await exchange.send(200, TEXT, b"OK")
 
-    async def _refuse(self, exchange: Exchange, error: PannierError) -> StreamResponse:
+    async def _refuse(self, exchange: Exchange, error: PannierError) -> None:
         if exchange.begun:
             log.error("answer cut off", extra={"error": str(error), "exchange": repr(exchange)})
             exchange.abort()
@@ -97,8 +101,9 @@ class Door:
         if isinstance(error, ObjectExpired):
             self._metrics.expired.labels(exchange.usecase).inc()
         if isinstance(error, ObjectNotFound):
-            return await exchange.send(404, {})
-        return await exchange.send(error.status, refusal_headers(error), failure_body(error))
+            await exchange.send(404, {})
+        else:
+            await exchange.send(error.status, refusal_headers(error), failure_body(error))
 
 
 def refusal_headers(error: PannierError) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from uuid import uuid4
 
 import msgspec
-from aiohttp.web import BaseRequest, StreamResponse
+from aiohttp.web import BaseRequest
 
 from pannier.protocol.metadata import ETAG, Metadata
 from pannier.protocol.names import storage_prefix
@@ -13,63 +13,63 @@ from pannier_gateway.api.exchange import Exchange
 from pannier_gateway.api.objectstore import replies
 from pannier_gateway.conditions import parse_conditions
 from pannier_gateway.errors import BadRequest, NotOffered
-from pannier_gateway.objects import Objects
+from pannier_gateway.objects import Download, Objects
 from pannier_gateway.ranges import ByteRange, parse_range
-from pannier_gateway.representation import Answer, Ask
+from pannier_gateway.representation import Ask
 from pannier_gateway.stores.base import Listing, Record
 
-Operation = Callable[[Exchange, Objects, Target], Awaitable[StreamResponse]]
+Operation = Callable[[Exchange, Objects, Target], Awaitable[None]]
 
 STOCK_CLIENT = "objectstore-client/"
 LONGEST_PAGE = 1000
 JSON = {"content-type": "application/json"}
 
 
-async def post(exchange: Exchange, objects: Objects, target: Target) -> StreamResponse:
+async def post(exchange: Exchange, objects: Objects, target: Target) -> None:
     """Store under a key that the gateway picks."""
     key = str(uuid4())
     record = await store(exchange, objects, target, key)
-    return await exchange.send(201, stored_headers(record), msgspec.json.encode({"key": key}))
+    await exchange.send(201, stored_headers(record), msgspec.json.encode({"key": key}))
 
 
-async def put(exchange: Exchange, objects: Objects, target: Target) -> StreamResponse:
-    record = await store(exchange, objects, target, key_of(target))
-    body = msgspec.json.encode({"key": target.key})
-    return await exchange.send(200, stored_headers(record), body)
+async def put(exchange: Exchange, objects: Objects, target: Target) -> None:
+    key = key_of(target)
+    record = await store(exchange, objects, target, key)
+    await exchange.send(200, stored_headers(record), msgspec.json.encode({"key": key}))
 
 
-async def get(exchange: Exchange, objects: Objects, target: Target) -> StreamResponse:
-    request = exchange.request
-    ask = ask_of(request, parse_range(request.headers.get("range")))
-    async with objects.get(path_of(target), ask) as download:
-        answer = download.answer
-        headers = object_headers(answer, ask)
-        match download.body:
-            case None:
-                return await exchange.send(answer.status, headers)
-            case bytes() | memoryview() as body:
-                return await exchange.send(answer.status, headers, body)
-            case pieces:
-                return await exchange.stream(answer.status, headers, pieces)
+async def get(exchange: Exchange, objects: Objects, target: Target) -> None:
+    ask = ask_of(exchange.request, parse_range(exchange.request.headers.get("range")))
+
+    async def deliver(download: Download) -> None:
+        answer, body = download
+        headers = replies.object_headers(answer, as_sent=ask.as_sent)
+        if body is None:
+            await exchange.send(answer.status, headers)
+        elif isinstance(body, bytes | memoryview):
+            await exchange.send(answer.status, headers, body)
+        else:
+            await exchange.stream(answer.status, headers, body)
+
+    await objects.get(path_of(target), ask, deliver)
 
 
-async def head(exchange: Exchange, objects: Objects, target: Target) -> StreamResponse:
+async def head(exchange: Exchange, objects: Objects, target: Target) -> None:
     ask = ask_of(exchange.request, None)
     answer = await objects.head(path_of(target), ask)
-    return await exchange.send(answer.status, object_headers(answer, ask))
+    await exchange.send(answer.status, replies.object_headers(answer, as_sent=ask.as_sent))
 
 
-async def delete(exchange: Exchange, objects: Objects, target: Target) -> StreamResponse:
-    if "session" in target.query or "upload_type" in target.query:
-        raise NotOffered("resumable uploads are not offered")
+async def delete(exchange: Exchange, objects: Objects, target: Target) -> None:
+    refuse_resumable(target)
     await objects.delete(path_of(target), parse_conditions(exchange.request.headers.get))
-    return await exchange.send(204, {})
+    await exchange.send(204, {})
 
 
-async def list_(exchange: Exchange, objects: Objects, target: Target) -> StreamResponse:
+async def list_(exchange: Exchange, objects: Objects, target: Target) -> None:
     prefix = storage_prefix(target.usecase, target.scopes)
     page = await objects.list(listing_of(target.query, prefix))
-    return await exchange.send(200, JSON, replies.listing_body(page, prefix))
+    await exchange.send(200, JSON, replies.listing_body(page, prefix))
 
 
 OBJECT: Mapping[str, Operation] = {"GET": get, "HEAD": head, "PUT": put, "DELETE": delete}
@@ -77,8 +77,7 @@ COLLECTION: Mapping[str, Operation] = {"POST": post, "GET": list_}
 
 
 async def store(exchange: Exchange, objects: Objects, target: Target, key: str) -> Record:
-    if "session" in target.query or "upload_type" in target.query:
-        raise NotOffered("resumable uploads are not offered: send the object in one request")
+    refuse_resumable(target)
     headers = exchange.request.headers
     return await objects.put(
         storage_prefix(target.usecase, target.scopes) + key,
@@ -88,13 +87,14 @@ async def store(exchange: Exchange, objects: Objects, target: Target, key: str) 
     )
 
 
+def refuse_resumable(target: Target) -> None:
+    """Raises NotOffered: taken for an ordinary request, it would store an empty object."""
+    if target.query and not {"session", "upload_type"}.isdisjoint(target.query):
+        raise NotOffered("resumable uploads are not offered: send the object in one request")
+
+
 def stored_headers(record: Record) -> replies.Headers:
-    return JSON | {ETAG: f'"{record.etag}"'}
-
-
-def object_headers(answer: Answer, ask: Ask) -> replies.Headers:
-    headers = replies.object_headers(answer, as_sent=ask.as_sent)
-    return headers if answer.status == 304 else headers | replies.body_headers(answer)
+    return {**JSON, ETAG: f'"{record.etag}"'}
 
 
 def ask_of(request: BaseRequest, wanted: ByteRange | None) -> Ask:

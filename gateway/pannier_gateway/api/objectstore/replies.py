@@ -56,7 +56,7 @@ class Listing(msgspec.Struct):
 
 
 def object_headers(answer: Answer, *, as_sent: bool) -> Headers:
-    """The head of GET and HEAD, without what belongs to a range."""
+    """What the head of GET and HEAD says of the object, and of the part of it that follows."""
     record, attributes = answer.record, answer.record.attributes
     headers = {
         CONTENT_TYPE: attributes.content_type,
@@ -74,6 +74,10 @@ def object_headers(answer: Answer, *, as_sent: bool) -> Headers:
         headers |= encoding_headers(answer)
     if attributes.origin is not None or attributes.filename is not None or attributes.custom:
         headers |= free_text_headers(attributes)
+    if answer.status != 304 and answer.length is not None:
+        headers["content-length"] = str(answer.length)
+    if answer.span is not None and answer.size is not None:
+        headers["content-range"] = content_range(answer.span, answer.size)
     return headers
 
 
@@ -100,16 +104,6 @@ def free_text_headers(attributes: Attributes) -> Headers:
         headers[ORIGIN] = encode_text(attributes.origin)
     if attributes.filename is not None:
         headers[FILENAME] = encode_text(attributes.filename)
-    return headers
-
-
-def body_headers(answer: Answer) -> Headers:
-    """What says how long the body is, and which part."""
-    headers = {}
-    if answer.length is not None:
-        headers["content-length"] = str(answer.length)
-    if answer.span is not None and answer.size is not None:
-        headers["content-range"] = content_range(answer.span, answer.size)
     return headers
 
 
