@@ -27,8 +27,7 @@ COLUMNS: tuple[tuple[str, Figure, str], ...] = (
     ("p99 ms", lambda s: s.traffic.p99_us / 1e3, ",.2f"),
     ("RSS MiB", lambda s: s.rss / MIB, ",.0f"),
     ("server core", lambda s: s.server_cpu / s.traffic.seconds, ".0%"),
-    ("sender CPU µs/op", lambda s: s.sender_cpu / max(s.traffic.operations, 1) * 1e6, ",.1f"),
-    ("sender core", lambda s: s.sender_cpu / s.traffic.seconds, ".0%"),
+    ("sender µs/op", lambda s: s.sender_cpu / max(s.traffic.operations, 1) * 1e6, ",.1f"),
     ("failures", lambda s: s.traffic.failures, ",.0f"),
 )
 

@@ -1,6 +1,7 @@
 """Where the gateway listens, read from one URL."""
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Literal, Self, cast
 from urllib.parse import SplitResult, urlsplit
@@ -50,6 +51,8 @@ class Address:
     def _tcp(cls, parts: SplitResult) -> Self:
         if not parts.hostname:
             raise ValueError(f"base_url {parts.geturl()!r} names no host")
+        if not re.fullmatch("[!-~]+", parts.geturl()):
+            raise ValueError(f"base_url {parts.geturl()!r} holds what a URL must percent-encode")
         port = _DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
         scheme = cast(Literal["http", "https"], parts.scheme)
         return cls(scheme, parts.hostname, port, parts.path.rstrip("/"))

@@ -170,8 +170,11 @@ def folder_of(bucket: BucketConfig, data_dir: Path) -> Path:
 @asynccontextmanager
 async def in_background(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     """Run `work` beside the block, and end it with the block; if work fails, so does the block."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(each) for each in work]
-        yield
-        for task in tasks:
-            task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+            yield
+            for task in tasks:
+                task.cancel()
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None

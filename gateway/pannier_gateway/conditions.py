@@ -12,6 +12,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
 
+from pannier_gateway.errors import BadRequest
+
 _SECOND_US = 1_000_000
 _ANY = ("*",)
 _NEVER = ""  # an If-Range that no representation matches
@@ -28,10 +30,6 @@ _DATES = tuple(
         rf"[A-Z][a-z]{{2}} {_MONTH} (?P<day>[ \d]\d) {_CLOCK} (?P<year>\d{{4}})",
     )
 )
-
-
-class MalformedCondition(ValueError):
-    """A condition that cannot be read, and must not be taken for absent: 400."""
 
 
 class Outcome(Enum):
@@ -69,7 +67,8 @@ UNCONDITIONAL = Conditions()
 def parse_conditions(get: Callable[[str], str | None]) -> Conditions:
     """The conditions in a request's headers; `get` is asked for lowercase names.
 
-    A date that is none is no condition (RFC 9110). Raises MalformedCondition for bad tag lists.
+    A date that is none is no condition (RFC 9110). Raises BadRequest for bad tag lists,
+    which must not be taken for absent.
     """
     match, none_match = get("if-match"), get("if-none-match")
     modified, unmodified = get("if-modified-since"), get("if-unmodified-since")
@@ -165,11 +164,11 @@ def _tags(name: str, header: str, *, weak: bool) -> tuple[str, ...]:
     found, at = [], 0
     while at < len(header):
         if not (match := _LISTED.match(header, at)):
-            raise MalformedCondition(f'{name} {header[:80]!r} is neither * nor a list of "etags"')
+            raise BadRequest(f'{name} {header[:80]!r} is neither * nor a list of "etags"')
         found.append(match)
         at = match.end()
     if not any(match[2] is not None for match in found):
-        raise MalformedCondition(f"{name} names no etag")
+        raise BadRequest(f"{name} names no etag")
     return tuple(m[2] for m in found if m[2] not in (None, "*") and (weak or not m[1]))
 
 

@@ -84,7 +84,14 @@ async def read_all(reading: Reading, span: Span) -> bytes:
 def decoding(
     reading: Reading, stored: Span, limit: int, workers: Workers, *, exact: bool
 ) -> Decoding:
-    return Decoding(reading.chunks(stored), limit, *workers, exact=exact)
+    return Decoding(copied(reading.chunks(stored)), limit, *workers, exact=exact)
+
+
+async def copied(pieces: AsyncGenerator[Buffer, None]) -> AsyncGenerator[bytes, None]:
+    """Pieces that stay good when the next one comes."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield bytes(piece)
 
 
 async def honest(decoded: Stream | AsyncGenerator[bytes, None]) -> AsyncGenerator[Buffer, None]:

@@ -8,6 +8,8 @@ import re
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from pannier_gateway.errors import NotAcceptable
+
 Coding = Literal["zstd", "identity"]
 
 _ENTRY = re.compile(
@@ -15,10 +17,6 @@ _ENTRY = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _UNLISTED_IDENTITY = 1  # acceptable, but below everything that was asked for by name
-
-
-class NotAcceptable(ValueError):
-    """The reader refuses every representation there is: 406."""
 
 
 class Accepted(NamedTuple):

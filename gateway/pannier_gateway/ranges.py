@@ -3,24 +3,10 @@
 import re
 from typing import NamedTuple
 
+from pannier_gateway.errors import BadRequest, RangeNotSatisfiable
 from pannier_gateway.span import Span
 
 _RANGE = re.compile(r"bytes=([0-9]{0,100})-([0-9]{0,100})", re.IGNORECASE | re.ASCII)
-
-
-class MalformedRange(ValueError):
-    """Not a range of bytes: 400."""
-
-    def __init__(self, header: str) -> None:
-        super().__init__(f"range {header[:80]!r} is none of bytes=a-b, bytes=a- (a <= b), bytes=-n")
-
-
-class Unsatisfiable(ValueError):
-    """No byte of the object lies in the range: 416."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(f"the range holds no byte of an object of {size} bytes")
-        self.size = size
 
 
 class ByteRange(NamedTuple):
@@ -30,33 +16,37 @@ class ByteRange(NamedTuple):
     last: int | None
 
     def resolve(self, size: int) -> Span:
-        """The bytes meant in an object of `size` bytes. Raises Unsatisfiable."""
+        """The bytes meant in an object of `size` bytes. Raises RangeNotSatisfiable."""
         if self.first is None:
             span = Span(max(0, size - (self.last or 0)), size)
         else:
             span = Span(self.first, size if self.last is None else min(self.last + 1, size))
         if span.start >= span.stop:
-            raise Unsatisfiable(size)
+            raise RangeNotSatisfiable(f"the object has {size} bytes, none in that range", size)
         return span
 
 
 def parse_range(header: str | None) -> ByteRange | None:
     """The range asked for; None for no header, or a list of ranges: then everything is sent.
 
-    Raises MalformedRange for anything else that is not one range of bytes, and for numbers of
+    Raises BadRequest for anything else that is not one range of bytes, and for numbers of
     more than 100 digits.
     """
     if header is None or "," in header:
         return None
     if not (match := _RANGE.fullmatch(header)):
-        raise MalformedRange(header)
+        raise _malformed(header)
     first, last = (int(digits) if digits else None for digits in match.groups())
     backwards = first is not None and last is not None and first > last
     if backwards or (first is None and not last):
-        raise MalformedRange(header)
+        raise _malformed(header)
     return ByteRange(first, last)
 
 
 def content_range(span: Span | None, size: int) -> str:
     """The value of `content-range`: of a part, or (None) of a 416."""
     return f"bytes */{size}" if span is None else f"bytes {span.start}-{span.stop - 1}/{size}"
+
+
+def _malformed(header: str) -> BadRequest:
+    return BadRequest(f"range {header[:80]!r} is none of bytes=a-b, bytes=a- (a <= b), bytes=-n")

@@ -3,14 +3,18 @@
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pannier import (
     Client,
     ConnectionFailed,
     NotFound,
+    PannierError,
     ProtocolError,
     RequestTimeout,
     Retry,
@@ -379,3 +383,30 @@ def test_idle_connections_are_limited() -> None:
         assert repr(client).endswith(" 2 idle>")
 
     assert server.connections == 5
+
+
+HEADS = [
+    b"",
+    b"HTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+    b"HTTP/1.1 404 Not Found\r\n",
+    b"HTTP/1.1 103 Early Hints\r\n\r\n",
+]
+
+
+@given(
+    st.sampled_from(HEADS), st.binary(max_size=40) | st.text("0123456789abx:;\r\n ").map(str.encode)
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_server_says_is_a_whole_body_or_an_error_of_ours(
+    head: bytes, rest: bytes
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(head + rest)
+
+    with serving(script) as server, Client(server.url) as client, suppress(PannierError):
+        with client.session("abc").get("k") as result:
+            body = result.read()
+        assert result.length in (None, len(body))

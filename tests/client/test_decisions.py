@@ -33,7 +33,7 @@ def test_an_address_is_read_from_a_url_and_written_back(url: str, address: Addre
     [
         *("", "127.0.0.1:8650", "ftp://host", "http://", "http:///path", "http://host:port"),
         *("http://me:secret@host", "http://host?x=1", "http://host#x", "http://host:99999"),
-        *("unix://run/x.sock", "unix:", "unix://"),
+        *("unix://run/x.sock", "unix:", "unix://", "http://host/a b", "http://host/é"),
     ],
 )
 def test_a_url_that_leads_nowhere_is_refused_at_once(url: str) -> None:

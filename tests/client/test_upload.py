@@ -19,7 +19,8 @@ from pannier import (
     Timeout,
     TooLarge,
 )
-from pannier.source import Data
+from pannier.errors import Subject
+from pannier.source import Data, open_source
 from support.scripted import OK_PUT, Peer, answer, serving
 
 BIG = os.urandom(1 << 20) * 5
@@ -93,6 +94,20 @@ def test_nothing_can_be_stored_too(empty: Data) -> None:
 
     assert server.request.body == b""
     assert stored.size == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "again"),
+    [(b"bytes", True), (io.BytesIO(b"bytes"), True), ([b"bytes"], True), (iter([b"bytes"]), False)],
+)
+def test_what_can_be_had_again_can_be_sent_again(data: Data, again: bool) -> None:
+    with open_source(data) as source:
+        assert source.can_begin
+        assert next(source.blocks(Subject("put", "abc"))) == b"bytes"
+        assert source.can_begin is again
+        if again:
+            assert list(source.blocks(Subject("put", "abc"))) == [b"bytes"]
+            assert repr(source).startswith("<Source 5/")
 
 
 @pytest.mark.parametrize("text", ["text", io.StringIO("text"), 3])

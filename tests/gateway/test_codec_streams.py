@@ -143,6 +143,16 @@ async def test_a_range_is_read_without_the_rest(
     assert found.decoded < wanted.size + 2 * FRAME_SIZE
 
 
+async def test_stored_bytes_may_come_as_views(executor: ThreadPoolExecutor) -> None:
+    async def views() -> AsyncGenerator[memoryview, None]:
+        for chunk in chunks(zstd_bodies.streamed(BODY), 50_000):
+            yield memoryview(chunk)
+
+    pieces = Decoding(views(), len(BODY), executor, DecoderBudget(), exact=True)
+
+    assert await gathered(pieces) == BODY
+
+
 async def test_a_body_without_a_table_is_read_from_its_start(executor: ThreadPoolExecutor) -> None:
     stored = zstd_bodies.streamed(BODY)
 

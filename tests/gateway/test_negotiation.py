@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pannier_gateway.negotiation import Accepted, NotAcceptable, accepts, choose
+from pannier_gateway.errors import NotAcceptable
+from pannier_gateway.negotiation import Accepted, accepts, choose
 
 CODINGS = st.sampled_from(["zstd", "ZSTD", "identity", "*", "gzip", "x-gzip", "br"])
 QVALUES = st.sampled_from(["", ";q=0", ";q=0.000", "; Q=1", ";q=1.0", ";q=0.001", " ; q=0.5"])

@@ -2,13 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pannier_gateway.ranges import (
-    ByteRange,
-    MalformedRange,
-    Unsatisfiable,
-    content_range,
-    parse_range,
-)
+from pannier_gateway.errors import BadRequest, RangeNotSatisfiable
+from pannier_gateway.ranges import ByteRange, content_range, parse_range
 from pannier_gateway.span import Span
 
 SIZES = st.integers(0, 50)
@@ -66,7 +61,7 @@ def test_no_range_and_a_list_of_ranges_ask_for_everything(header: str | None) ->
     ],
 )
 def test_what_is_no_range_of_bytes_is_refused(header: str) -> None:
-    with pytest.raises(MalformedRange, match="bytes=a-b") as refusal:
+    with pytest.raises(BadRequest, match="bytes=a-b") as refusal:
         parse_range(header)
     assert len(str(refusal.value)) < 200
 
@@ -78,7 +73,7 @@ def test_a_range_without_a_byte_in_the_object_names_its_size(header: str, size: 
     asked = parse_range(header)
     assert asked is not None
 
-    with pytest.raises(Unsatisfiable) as refusal:
+    with pytest.raises(RangeNotSatisfiable) as refusal:
         asked.resolve(size)
 
     assert content_range(None, refusal.value.size) == f"bytes */{size}"
@@ -94,7 +89,7 @@ def test_a_range_is_a_slice(first: int, more: int, size: int) -> None:
     asked = ByteRange(first, first + more)
 
     if first >= size:
-        with pytest.raises(Unsatisfiable):
+        with pytest.raises(RangeNotSatisfiable):
             asked.resolve(size)
     else:
         assert body[slice(*asked.resolve(size))] == body[first : first + more + 1]
@@ -111,6 +106,6 @@ def test_a_suffix_is_a_slice(length: int, size: int) -> None:
 def test_any_text_is_a_range_or_refused(header: str) -> None:
     try:
         asked = parse_range(header)
-    except MalformedRange:
+    except BadRequest:
         return
     assert asked is None or asked.first is not None or asked.last

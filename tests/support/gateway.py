@@ -16,12 +16,30 @@ _END_SECONDS = 10
 
 @dataclass(frozen=True)
 class Gateway:
-    """Where it serves, and its process."""
+    """Where it serves, its process, and the file that its standard error goes to."""
 
     url: str
     socket: Path | None
     admin_url: str
     process: subprocess.Popen[str]
+    log: Path
+
+    def stop(self) -> int:
+        """Tell it to end and wait until it has; its exit status."""
+        self.process.terminate()
+        return self.process.wait(_END_SECONDS)
+
+    def kill(self) -> None:
+        """End it the hard way."""
+        self.process.kill()
+        self.process.wait(_END_SECONDS)
+
+    def resident_bytes(self, field: str = "VmRSS") -> int:
+        """`VmRSS`, or another size in /proc/PID/status: `VmHWM` is its peak."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
+        assert found, status
+        return int(found[1]) * 1024
 
 
 @contextmanager
@@ -29,25 +47,32 @@ def running_gateway(
     data_dir: Path, *, manifests: Path = QUICKSTART, extra_args: Sequence[str] = ()
 ) -> Iterator[Gateway]:
     """Start a gateway, wait for the line that says it is ready, and end it afterwards."""
-    process = subprocess.Popen(_command(data_dir, manifests, extra_args), stdout=-1, text=True)
-    with process:
+    where = ["--manifests", str(manifests), "--data-dir", str(data_dir)]
+    log = data_dir.with_name(f"{data_dir.name}.log")
+    with started([*where, *extra_args], log) as gateway:
+        yield gateway
+
+
+@contextmanager
+def started(arguments: Sequence[str], log: Path) -> Iterator[Gateway]:
+    """A gateway with these arguments and free ports; what it complains of is added to `log`."""
+    ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "pannier_gateway", *ports, *arguments]
+    with (
+        log.open("a") as errors,
+        subprocess.Popen(command, stdout=-1, stderr=errors, text=True) as process,
+    ):
         try:
-            yield _ready(process)
+            yield _ready(process, log)
         finally:
             process.terminate()
             process.wait(_END_SECONDS)
 
 
-def _command(data_dir: Path, manifests: Path, extra_args: Sequence[str]) -> list[str]:
-    ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
-    where = ["--manifests", str(manifests), "--data-dir", str(data_dir)]
-    return [sys.executable, "-m", "pannier_gateway", *where, *ports, *extra_args]
-
-
-def _ready(process: subprocess.Popen[str]) -> Gateway:
+def _ready(process: subprocess.Popen[str], log: Path) -> Gateway:
     assert process.stdout is not None
     line = process.stdout.readline()
     match = _READY.match(line)
-    assert match, f"the gateway said {line!r} and ended with {process.poll()}"
+    assert match, f"the gateway said {line!r} and {log.read_text()}"
     data, socket, admin = match.groups()
-    return Gateway(data, Path(socket) if socket else None, admin, process)
+    return Gateway(data, Path(socket) if socket else None, admin, process, log)

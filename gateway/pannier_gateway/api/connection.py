@@ -1,18 +1,58 @@
 """Connections of the data listener: aiohttp's, but malformed requests are refused in our words."""
 
+import asyncio
 import logging
+from typing import cast
 
 import msgspec
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+
+from pannier_gateway.api.head import head_bytes
+from pannier_gateway.api.sent import CLOSED
 
 log = logging.getLogger("pannier.api")
 
 KEEP_ALIVE_SECONDS = 75.0  # longer than clients keep an idle connection
+CLOSING = {"content-type": "application/json", "connection": "close"}
 
 
 class Connection(RequestHandler):
     """One connection."""
+
+    __slots__ = ("_incoming",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._incoming: StreamReader = EMPTY_PAYLOAD  # the body of the last request so far
+        super().connection_made(transport)
+        # so that a drained writer means that the kernel has every byte
+        cast(asyncio.Transport, transport).set_write_buffer_limits(0)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._messages:
+            return
+        message, body = self._messages[-1]
+        if not isinstance(message, _ErrInfo):
+            self._incoming = body
+        elif not self._incoming.is_eof():
+            self._messages.pop()
+            self._break_off(detail_of(message.message))
+
+    def _break_off(self, detail: str) -> None:
+        """Whoever reads the body that broke hears of it; aiohttp would let them wait for more."""
+        log.info("malformed body", extra={"detail": detail})
+        if self._current_request is None and not self._messages:
+            self.force_close()  # the answer is out, and what still came was being skipped
+            return
+        self._incoming.set_exception(web.RequestPayloadError(detail))
+        self._lingering_time = 0.0  # there is no telling where the next request begins
+
+    def close(self) -> None:
+        """Close when idle. aiohttp's own `close` drops the rest of a body that is coming in."""
+        if self._current_request is None and not self._messages:
+            super().close()
 
     def handle_error(
         self,
@@ -22,15 +62,15 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer a request that the parser refused. Nothing after it can be trusted: close."""
-        detail = (message or str(exc) or "malformed request").strip().partition("\n")[0]
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client left
+        detail = detail_of(message or str(exc))
         log.info("malformed request", extra={"detail": detail})
-        response = web.Response(
-            status=status,
-            headers={"content-type": "application/json"},
-            body=msgspec.json.encode({"detail": f"client error: {detail}"}),
-        )
-        response.force_close()
-        return response
+        body = msgspec.json.encode({"detail": f"client error: {detail}"})
+        if self.transport is not None:
+            length = {"content-length": str(len(body))}
+            self.transport.write(head_bytes(status, CLOSING | length) + body)
+        return CLOSED
 
 
 class DataServer(web.Server):
@@ -44,3 +84,8 @@ class DataServer(web.Server):
             auto_decompress=False,
             access_log=None,  # type: ignore[arg-type]  # an exchange logs itself
         )
+
+
+def detail_of(message: str) -> str:
+    """The parser's complaint without the drawing of what it complains about."""
+    return message.strip().partition("\n")[0].rstrip(":") or "malformed request"

@@ -103,6 +103,7 @@ class Exchange:
                 writer.enable_chunking()
             async for piece in body:
                 await writer.write(piece)
+                await writer.drain()  # to the last byte: the next piece may take its memory
                 self._sent += len(piece)
         await writer.write_eof()
 

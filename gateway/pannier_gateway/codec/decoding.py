@@ -60,7 +60,7 @@ class Decoding(Stream):
 
     def __init__(
         self,
-        stored: AsyncIterator[bytes],
+        stored: AsyncIterator[bytes | memoryview],
         limit: int,
         executor: Executor,
         budget: DecoderBudget,
@@ -73,7 +73,9 @@ class Decoding(Stream):
         self._executor = executor
         self._budget = budget
 
-    async def _decode(self, stored: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async def _decode(
+        self, stored: AsyncIterator[bytes | memoryview]
+    ) -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
         splitter, decoder = Splitter(), Decoder(self._limit)
         with self._budget.lease() as room:

@@ -106,7 +106,7 @@ class Splitter:
         self._open: _Open | None = None
         self._started = False
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes | memoryview) -> None:
         self._input += chunk
 
     def pieces(self) -> Iterator[list[Piece]]:

@@ -96,7 +96,10 @@ class Reading(Protocol):
     whole: bytes | None  # all of the stored bytes, where they came with the record
 
     def chunks(self, span: Span) -> AsyncGenerator[Buffer, None]:
-        """The stored bytes of `span`, in order. Raises Damaged rather than give a wrong byte."""
+        """The stored bytes of `span`, in order; a piece is good until the next is asked for.
+
+        Raises Damaged rather than give a wrong byte.
+        """
         ...
 
 

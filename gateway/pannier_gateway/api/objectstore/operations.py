@@ -1,5 +1,6 @@
 """What each method of the protocol does: request in, object service called, answer out."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from uuid import uuid4
 
@@ -110,7 +111,7 @@ def ask_of(request: BaseRequest, wanted: ByteRange | None) -> Ask:
 def listing_of(query: Mapping[str, str], prefix: str) -> Listing:
     """Raises BadRequest for a limit that is no number from 1 to LONGEST_PAGE."""
     limit = query.get("limit", str(LONGEST_PAGE))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= LONGEST_PAGE):
+    if not (re.fullmatch("[0-9]{1,4}", limit) and 1 <= int(limit) <= LONGEST_PAGE):
         raise BadRequest(f"limit {limit[:20]!r} must be a number from 1 to {LONGEST_PAGE}")
     after = query.get("start_after")
     return Listing(

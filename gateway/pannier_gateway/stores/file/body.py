@@ -11,13 +11,13 @@ from io import FileIO
 from pathlib import Path
 
 from pannier_gateway.errors import Damaged, StoreFull, StoreUnavailable
-from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.file.checksum import BLOCK, BlockChecksums, matches
 
 RESERVE = 32 * 1024 * 1024  # free space that no body may take: deletes need room for their commit
 SHARDS = 256
 ENTRY = 8  # bytes of a block's checksum
+NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux can say what is in memory already
 
 
 class BodyFolder:
@@ -96,32 +96,40 @@ class BodyReader:
 
     def __init__(self, path: Path, size: int) -> None:
         self._path = path
-        self._size = size
+        self.size = size
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
-    def read(self, span: Span) -> memoryview:
-        """The bytes of `span`, checked. Raises Damaged."""
-        start = span.start - span.start % BLOCK
-        stop = min(-(-span.stop // BLOCK) * BLOCK, self._size)
-        blocks = self._pread(start, stop - start)
-        table = self._pread(
-            self._size + start // BLOCK * ENTRY, -(-(stop - start) // BLOCK) * ENTRY
-        )
-        if not matches(blocks, table):
-            raise Damaged(f"{self._path.name}: bytes {start} to {stop} fail their checksum")
-        return memoryview(blocks)[span.start - start : span.stop - start]
+    def block(self, start: int, buffer: bytearray) -> memoryview:
+        """The block that begins at `start`, in `buffer`, checked. Blocks. Raises Damaged."""
+        block = self._read(start, buffer, 0)
+        if block is None:
+            raise Damaged(f"{self._path.name}: the file ends early")
+        return block
+
+    def block_at_hand(self, start: int, buffer: bytearray) -> memoryview | None:
+        """The same without waiting for the disk; None where that can't be."""
+        if NO_WAIT is None:
+            return None
+        try:
+            return self._read(start, buffer, NO_WAIT)
+        except OSError:  # not in memory, or a file system that can't tell
+            return None
 
     def close(self) -> None:
         os.close(self._fd)
 
-    def _pread(self, start: int, size: int) -> bytes:
-        data = os.pread(self._fd, size, start)
-        while len(data) < size:
-            more = os.pread(self._fd, size - len(data), start + len(data))
-            if not more:
-                raise Damaged(f"{self._path.name}: the file ends at {start + len(data)}")
-            data += more
-        return data
+    def _read(self, start: int, buffer: bytearray, flags: int) -> memoryview | None:
+        """None where the operating system gave less than was asked for."""
+        size = min(BLOCK, self.size - start)
+        block, checksum = memoryview(buffer)[:size], memoryview(bytearray(ENTRY))
+        read = os.preadv(self._fd, [block], start, flags)
+        entry = self.size + start // BLOCK * ENTRY
+        if read + os.preadv(self._fd, [checksum], entry, flags) < size + ENTRY:
+            return None
+        if not matches(block, checksum):
+            raise Damaged(f"{self._path.name}: bytes {start} to {start + size} are damaged")
+        return block
 
 
 @contextmanager

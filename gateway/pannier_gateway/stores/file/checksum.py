@@ -51,11 +51,9 @@ def split_at_blocks(piece: Buffer, offset: int) -> Iterator[memoryview]:
     return (view[start:stop] for start, stop in pairwise(cuts))
 
 
-def matches(blocks: Buffer, table: bytes) -> bool:
-    """Whether bytes that begin at a block's start are those that the table was made of."""
-    wanted = little_endian(array("Q", table))
-    found = (crc64nvme(part, 0) for part in split_at_blocks(blocks, 0))
-    return all(have == want for have, want in zip(found, wanted, strict=True))
+def matches(block: Buffer, entry: Buffer) -> bool:
+    """Whether a block is the one that the entry of its table was made of."""
+    return bool(crc64nvme(block, 0) == int.from_bytes(entry, "little"))
 
 
 def little_endian(numbers: "array[int]") -> "array[int]":

@@ -1,5 +1,6 @@
 """Objects of the file store, held open while they are read."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from functools import partial
@@ -9,11 +10,11 @@ from pannier_gateway.errors import Damaged
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.file.body import BodyReader
-from pannier_gateway.stores.file.checksum import whole_checksum
+from pannier_gateway.stores.file.checksum import BLOCK, whole_checksum
 from pannier_gateway.stores.file.index import Row, signed
 from pannier_gateway.threads import in_thread
 
-PIECE = 1024 * 1024  # bytes that one trip to a worker thread moves
+TURN = 4 * BLOCK  # bytes after which other connections have their turn
 
 
 class SmallReading:
@@ -33,7 +34,11 @@ class SmallReading:
 
 
 class FileReading:
-    """A body in a file, read in pieces that were checked before they are handed out."""
+    """A body in a file, read block by block; each is checked before it is handed out.
+
+    What is in memory already is read at once, on the event loop: a trip to a worker thread would
+    cost as much as the block. The disk is waited for in a thread.
+    """
 
     whole: bytes | None = None
 
@@ -43,9 +48,16 @@ class FileReading:
         self._pool = pool
 
     async def chunks(self, span: Span) -> AsyncGenerator[Buffer, None]:
-        for start in range(span.start, span.stop, PIECE):
-            piece = Span(start, min(start + PIECE, span.stop))
-            yield await in_thread(self._pool, partial(self._reader.read, piece))
+        buffer = bytearray(min(BLOCK, self._reader.size))
+        first = span.start - span.start % BLOCK
+        for start in range(first, span.stop, BLOCK):
+            block = self._reader.block_at_hand(start, buffer)
+            if block is None:
+                work = partial(self._reader.block, start, buffer)
+                block = await in_thread(self._pool, work)
+            elif start % TURN == 0:
+                await asyncio.sleep(0)
+            yield block[max(0, span.start - start) : span.stop - start]
 
     def close(self) -> None:
         self._reader.close()

@@ -23,7 +23,7 @@ from pannier_gateway.stores.file.checksum import whole_checksum
 from pannier_gateway.stores.file.committer import Committer
 from pannier_gateway.stores.file.index import Row, encode_attributes, signed
 from pannier_gateway.stores.file.lock import locked
-from pannier_gateway.stores.file.reading import PIECE, FileReading, Opening, SmallReading
+from pannier_gateway.stores.file.reading import FileReading, Opening, SmallReading
 from pannier_gateway.threads import in_thread
 
 log = logging.getLogger("pannier.store")
@@ -31,6 +31,7 @@ log = logging.getLogger("pannier.store")
 Durability = Literal["full", "relaxed"]
 T = TypeVar("T")
 
+PIECE = 1024 * 1024  # bytes that one trip to a worker thread writes
 SMALL = 64 * 1024  # bodies up to here live in the index
 STARTS = 32  # a body's number: the start of the process above, a count within it below
 OPENING_TRIES = 10  # a reader that loses its file to a writer looks again
