@@ -44,7 +44,7 @@ def _small(arena: Arena, home: Path) -> None:
 
 def _large(servers: list[Server], settings: Settings) -> None:
     """Uploads first: they are what the downloads then read."""
-    downloads = CONNECTIONS * (1 if settings.quick else 4)
+    downloads = CONNECTIONS * (1 if settings.quick else 2)
     with stream.memory_body(LARGE, os.urandom(MIB)) as body:
         uploads = {server.name: partial(_upload, server, body) for server in servers}
         for warm_up in uploads.values():

@@ -23,7 +23,7 @@ COLUMNS: tuple[tuple[str, Figure, str], ...] = (
     ("GB/s", lambda s: s.traffic.size / s.traffic.seconds / 1e9, ".3f"),
     ("CPU µs/op", lambda s: s.cpu_us, ",.1f"),
     ("GB/CPU s", lambda s: s.bytes_per_cpu_second / 1e9, ".2f"),
-    ("p50 ms", lambda s: s.traffic.p50_us / 1e3, ",.2f"),
+    ("p50 ms", lambda s: s.traffic.p50_us / 1e3, ",.3f"),
     ("p99 ms", lambda s: s.traffic.p99_us / 1e3, ",.2f"),
     ("RSS MiB", lambda s: s.rss / MIB, ",.0f"),
     ("server core", lambda s: s.server_cpu / s.traffic.seconds, ".0%"),
@@ -59,11 +59,15 @@ CALLER = (rate, ease)
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """How one `figure` should compare with the anchor's: at least, or at most, so many times it."""
+    """How one `figure` should compare with the anchor's: at least, or at most, so many times it.
+
+    It holds for the contender called `name`, for all of them where that is empty.
+    """
 
     figure: Figure
     least: float = 0.0
     most: float = inf
+    name: str = ""
 
     def __str__(self) -> str:
         return f"at least {self.least}" if self.least else f"at most {self.most}"
@@ -92,7 +96,8 @@ def _cells(result: Race, name: str) -> list[str]:
 
 def _ratio(result: Race, name: str, anchor: str, figure: Figure, aims: Sequence[Aim]) -> str:
     ratio = result.ratio(name, anchor, figure)
-    verdicts = [f" [{aim.verdict(ratio.middle)}]" for aim in aims if aim.figure is figure]
+    own = [aim for aim in aims if aim.figure is figure and aim.name in ("", name)]
+    verdicts = [f" [{aim.verdict(ratio.middle)}]" for aim in own]
     return f"{NAMES[figure]} {ratio}{''.join(verdicts)}"
 
 

@@ -37,8 +37,8 @@ class Settings:
         return cls(
             programs=tuple(given.programs),
             quick=given.quick,
-            seconds=given.seconds or (1.0 if given.quick else 3.0),
-            rounds=given.rounds or 3,
+            seconds=given.seconds or 1.0,
+            rounds=given.rounds or (3 if given.quick else 7),
             scratch=given.scratch,
             server_cpu=cpus[-1],
             load_cpu=cpus[0],
@@ -49,8 +49,10 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m bench", formatter_class=ArgumentDefaultsHelpFormatter)
     parser.add_argument("programs", nargs="*", help="what to measure; everything when absent")
     parser.add_argument("--quick", action="store_true", help="a minute or two, rougher figures")
-    parser.add_argument("--seconds", type=float, help="length of a round (3, quick: 1)")
-    parser.add_argument("--rounds", type=int, help="how often each server gets its turn (3)")
+    parser.add_argument("--seconds", type=float, help="length of a round (1)")
+    parser.add_argument(
+        "--rounds", type=int, help="how often each server gets its turn (7, quick: 3)"
+    )
     parser.add_argument(
         "--scratch",
         type=Path,

@@ -11,7 +11,7 @@ from bench.settings import CONNECTIONS, KIB, MIB, Settings
 from bench.workplace import workplace
 
 KEYS = 1000
-AIMS = (Aim(rate, least=0.6), Aim(thrift, least=0.6))
+AIMS = tuple(Aim(figure, least=0.6, name="gateway") for figure in (rate, thrift))
 
 
 def main(settings: Settings) -> None:

@@ -8,6 +8,7 @@ import sys
 import uvloop
 
 from pannier_gateway import logs
+from pannier_gateway.allocator import keep_buffers
 from pannier_gateway.config.problems import ConfigError
 from pannier_gateway.errors import StoreUnavailable
 from pannier_gateway.serve import serve
@@ -22,6 +23,7 @@ def main() -> int:
         settings = parse_settings(sys.argv[1:], os.environ)
         logs.configure(settings.log_level)
         spare_the_collector()
+        keep_buffers()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
     except (SettingsError, ConfigError, StoreUnavailable, OSError) as error:

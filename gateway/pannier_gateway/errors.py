@@ -31,6 +31,7 @@ class PannierError(Exception):
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "service error"
+    ordinary: ClassVar[bool] = False  # the answer to a fair question: nothing to log
 
 
 class BadRequest(PannierError):
@@ -45,6 +46,7 @@ class ExpirationRefused(BadRequest):
 class ObjectNotFound(PannierError):
     status = 404
     kind = "client error"
+    ordinary = True
 
 
 class ObjectExpired(ObjectNotFound):
@@ -85,6 +87,7 @@ class RequestTimeout(PannierError):
 class PreconditionFailed(PannierError):
     status = 412
     kind = "client error"
+    ordinary = True
 
 
 class TooLarge(PannierError):
@@ -102,6 +105,7 @@ class RangeNotSatisfiable(PannierError):
 
     status = 416
     kind = "client error"
+    ordinary = True
 
     def __init__(self, message: str, size: int) -> None:
         super().__init__(message)

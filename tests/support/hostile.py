@@ -19,7 +19,7 @@ from pannier_gateway.stores.base import (
 )
 
 TURNS = 3  # of the event loop, that a slow store lets pass
-CHOPS = (1, 0, 7, 4096, 0, 65_535, 262_144, 3)  # bytes in a piece, over and over
+CHOPS = (0, 1, 7, 4096, 0, 65_535, 262_144, 3)  # bytes in a piece, over and over
 
 Pieces = AsyncGenerator[Buffer, None]
 

@@ -38,6 +38,7 @@ class Exchange:
         "_started",
         "keep_alive",
         "operation",
+        "ordinary",
         "request",
         "status",
         "usecase",
@@ -50,6 +51,7 @@ class Exchange:
         self.operation = "unknown"
         self.status = CLIENT_LEFT  # until a head is sent
         self.keep_alive = False
+        self.ordinary = False  # whatever its status, not worth a line
         self._requests = requests
         self._drain = drain
         self._sent = 0
@@ -131,7 +133,7 @@ class Exchange:
         tally.first_byte.add(self._first_byte or seconds)
         tally.bytes_in += self.received
         tally.bytes_out += self._sent
-        level = level_of(status)
+        level = logging.DEBUG if self.ordinary else level_of(status)
         if log.isEnabledFor(level):
             log.log(level, "request ended", extra=self._fields(status, seconds))
 

@@ -48,7 +48,8 @@ class MemoryStore:
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[MemoryReading]:
-        yield self._alive(path)
+        held = self._alive(path)
+        yield MemoryReading(held.record, held.whole or b"")  # a wrapper may alter it
 
     async def head(self, path: str) -> Record:
         return self._alive(path).record

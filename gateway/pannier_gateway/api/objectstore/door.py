@@ -33,6 +33,7 @@ log = logging.getLogger("pannier.api")
 Usecases = Callable[[], Mapping[str, Objects]]  # those of the configuration in force
 
 TEXT = {"content-type": "text/plain; charset=utf-8"}
+WORDLESS = (ObjectNotFound, RangeNotSatisfiable)  # the protocol gives these no body
 
 
 class Door:
@@ -98,18 +99,19 @@ class Door:
             log.error("answer cut off", extra={"error": str(error), "exchange": repr(exchange)})
             exchange.abort()
             raise ConnectionResetError("cut off") from error
+        exchange.ordinary = error.ordinary
         if isinstance(error, ObjectExpired):
             self._metrics.expired.labels(exchange.usecase).inc()
-        if isinstance(error, ObjectNotFound):
-            await exchange.send(404, {})
-        else:
-            await exchange.send(error.status, refusal_headers(error), failure_body(error))
+        body = b"" if isinstance(error, WORDLESS) else failure_body(error)
+        await exchange.send(error.status, refusal_headers(error), body)
 
 
 def refusal_headers(error: PannierError) -> dict[str, str]:
     match error:
         case MethodNotAllowed():
             return JSON | {"allow": ", ".join(error.allowed)}
+        case ObjectNotFound():
+            return {}
         case RangeNotSatisfiable():
             return {"content-range": content_range(None, error.size), "accept-ranges": "bytes"}
         case _:

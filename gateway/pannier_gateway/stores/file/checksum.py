@@ -47,7 +47,7 @@ def split_at_blocks(piece: Buffer, offset: int) -> Iterator[memoryview]:
     """Cut a piece that begins at `offset` of its body where blocks end."""
     view = memoryview(piece)
     first = BLOCK - offset % BLOCK
-    cuts = [0, *range(first, len(view), BLOCK), len(view)]
+    cuts = [0, *range(first, len(view), BLOCK), len(view)] if view else []
     return (view[start:stop] for start, stop in pairwise(cuts))
 
 

@@ -5,7 +5,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -18,7 +18,7 @@ from pannier_gateway.stores.file.body import RESERVE, BodyFolder
 
 log = logging.getLogger("pannier.store")
 
-MOST_IN_A_BATCH = 128
+MOST_IN_A_BATCH = 512
 Waiting = tuple[Change, "asyncio.Future[Verdict]"]
 
 
@@ -30,48 +30,66 @@ class Committer:
         self._bodies = bodies
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._gathered: list[Waiting] = []
+        self._queue: SimpleQueue[list[Waiting] | None] = SimpleQueue()
         self._connection = index.connect(path, sync=sync)
         self._thread = Thread(target=self._run, name="pannier-commit", daemon=True)
         self._thread.start()
 
     def __repr__(self) -> str:
-        return f"<Committer {self._queue.qsize()} waiting>"
+        return f"<Committer {len(self._gathered)} gathered, {self._queue.qsize()} handed over>"
 
     async def submit(self, change: Change) -> index.Row | bool:
         """Raises what the change was refused for, StoreFull or StoreUnavailable."""
         verdict: asyncio.Future[Verdict] = self._loop.create_future()
-        self._queue.put((change, verdict))
+        if not self._gathered:  # the other changes of this turn of the loop come along
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append((change, verdict))
         outcome = await verdict
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     def close(self) -> None:
-        """Commit what has gathered and end. Blocks."""
+        """Commit what was handed over and end. Blocks."""
         self._queue.put(None)
         self._thread.join()
         self._connection.close()
 
+    def _hand_over(self) -> None:
+        self._queue.put(self._gathered)
+        self._gathered = []
+
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            waiting, ended = self._gather(first)
-            verdicts = self._commit([change for change, _ in waiting])
-            self._loop.call_soon_threadsafe(deliver, waiting, verdicts)
+        while (waiting := self._queue.get()) is not None:
+            ended = self._join_others(waiting)
+            for start in range(0, len(waiting), MOST_IN_A_BATCH):
+                self._answer(waiting[start : start + MOST_IN_A_BATCH])
             if ended:
                 return
 
-    def _gather(self, first: Waiting) -> tuple[list[Waiting], bool]:
-        waiting = [first]
+    def _join_others(self, waiting: list[Waiting]) -> bool:
+        """Add what was handed over meanwhile; whether the end was among it."""
         while len(waiting) < MOST_IN_A_BATCH:
             try:
                 following = self._queue.get_nowait()
             except Empty:
-                break
+                return False
             if following is None:
-                return waiting, True
-            waiting.append(following)
-        return waiting, False
+                return True
+            waiting += following
+        return False
+
+    def _answer(self, waiting: Sequence[Waiting]) -> None:
+        try:
+            verdicts = self._commit([change for change, _ in waiting])
+        except (
+            Exception
+        ):  # the thread's outermost loop: who waits must hear, and the next must go on
+            log.exception("commit failed")
+            verdicts = [StoreUnavailable("the index failed: see the log")] * len(waiting)
+        with suppress(RuntimeError):  # the loop is gone, and so are those who waited
+            self._loop.call_soon_threadsafe(deliver, waiting, verdicts)
 
     def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
         try:
@@ -80,9 +98,15 @@ class Committer:
             # Files that came with the changes stay: the commit may have been durable after all.
             log.error("commit failed", extra={"changes": len(changes), "error": str(error)})
             return [as_store_error(error)] * len(changes)
-        for body in batch.files_to_remove:
-            self._bodies.remove(body)
+        self._remove_files(batch.files_to_remove)
         return verdicts
+
+    def _remove_files(self, bodies: Sequence[int]) -> None:
+        for body in bodies:
+            try:
+                self._bodies.remove(body)
+            except OSError as error:  # the next start collects it
+                log.warning("file not removed", extra={"body": body, "error": str(error)})
 
     def _decide_and_write(self, changes: Sequence[Change]) -> tuple[Batch, list[Verdict]]:
         with transaction(self._connection) as connection:
