@@ -6,8 +6,8 @@ zstd. VmHWM, the peak, counts every resident page, those of libraries and of map
 
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from bench import bodies, gateway, stream
@@ -40,23 +40,34 @@ def main(settings: Settings) -> None:
         if shutil.disk_usage(home).free < 2 * needed:
             print(f"memory: skipped, it wants {2 * needed // MIB} MiB free in {settings.scratch}")
             return
-        with running(gateway.command(settings, home / "gateway"), home / "log") as server:
+        with _gateway(settings, home) as server:
             print(f"\nidle: RSS {_mib(server, 'VmRSS')} {_verdict(server, 'VmRSS', IDLE_MOST)}")
-            _measure(server, plain)
-            _measure(server, packed)
+        for streams in (plain, packed):
+            _measure(settings, home, streams)
 
 
-def _measure(server: Server, streams: Streams) -> None:
-    path = partial(server.path, streams.usecase)
+def _gateway(settings: Settings, home: Path) -> AbstractContextManager[Server]:
+    """A fresh process for each figure, so that none shows what an earlier one left behind."""
+    return running(gateway.command(settings, home / "gateway"), home / "log")
+
+
+def _measure(settings: Settings, home: Path, streams: Streams) -> None:
     content = streams.content.read_bytes()
-    with stream.memory_body(streams.upload * MIB, content) as body:
-        paths = [path(f"upload-{number}") for number in range(CLIENTS)]
+    with (
+        _gateway(settings, home) as server,
+        stream.memory_body(streams.upload * MIB, content) as body,
+    ):
+        paths = [server.path(streams.usecase, f"upload-{number}") for number in range(CLIENTS)]
         title = f"{CLIENTS} clients store {streams.upload} MiB each ({streams.usecase})"
         _peak(server, title, lambda: stream.upload(server, paths, body, CLIENTS))
-    with stream.memory_body(streams.download * MIB, content) as body:
-        stream.upload(server, [path("large")], body, 1)
-    title = f"{CLIENTS} clients read one object of {streams.download} MiB ({streams.usecase})"
-    _peak(server, title, lambda: stream.download(server, [path("large")] * CLIENTS, CLIENTS))
+    with (
+        _gateway(settings, home) as server,
+        stream.memory_body(streams.download * MIB, content) as body,
+    ):
+        large = [server.path(streams.usecase, "large")]
+        stream.upload(server, large, body, 1)
+        title = f"{CLIENTS} clients read one object of {streams.download} MiB ({streams.usecase})"
+        _peak(server, title, lambda: stream.download(server, large * CLIENTS, CLIENTS))
 
 
 def _peak(server: Server, title: str, send: Callable[[], Traffic]) -> None:

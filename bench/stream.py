@@ -59,7 +59,9 @@ def download(server: Server, paths: list[str], connections: int) -> Traffic:
 
     def get(connection: socket.socket, path: str) -> int:
         connection.sendall(HEAD.format(method="GET", path=path, length=0).encode())
-        return _drain(connection, path)
+        if not (size := _drain(connection, path)):
+            raise ConnectionError(f"{path}: the answer did not say how long it is")
+        return size
 
     return _all(server, paths, connections, get)
 

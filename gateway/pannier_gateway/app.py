@@ -14,7 +14,7 @@ from pannier_gateway.api.objectstore import Door
 from pannier_gateway.clock import system_clock
 from pannier_gateway.codec import DecoderBudget
 from pannier_gateway.codec.workers import Workers
-from pannier_gateway.config.model import BucketConfig, GatewayConfig
+from pannier_gateway.config.model import BucketConfig, GatewayConfig, UsecaseConfig
 from pannier_gateway.config.watch import ConfigFile, ConfigWatch, ManifestSource
 from pannier_gateway.drain import Drain
 from pannier_gateway.errors import StoreUnavailable
@@ -137,6 +137,8 @@ class Gateway:
 
     def _serve(self, config: GatewayConfig) -> None:
         """From now on requests meet this configuration; those in flight keep theirs."""
+        for usecase in config.usecases.values():
+            warn_of_rates(usecase)
         seams = {key: self._seam(key, bucket) for key, bucket in config.buckets.items()}
         self._usecases = {
             name: Objects(
@@ -150,6 +152,16 @@ class Gateway:
             return AbsentStore(self._absent[key])
         counted = CountedStore(self._stores[key], partial(self.metrics.store_operations.add, key))
         return counted if bucket.prefix is None else PrefixedStore(counted, bucket.prefix)
+
+
+def warn_of_rates(usecase: UsecaseConfig) -> None:
+    """Say what is declared and not enforced: silence would pass for a promise."""
+    limits = usecase.limits
+    if any((limits.requests_per_second, limits.bytes_per_second, limits.concurrent_requests)):
+        log.warning(
+            "rates and concurrency are not limited yet, only maxObjectBytes is",
+            extra={"usecase": usecase.name},
+        )
 
 
 def source_of(settings: Settings) -> ManifestSource | ConfigFile:

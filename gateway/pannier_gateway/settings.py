@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple, NoReturn
 
 from msgspec import Struct
 
+from pannier.version import __version__
+
 DESCRIPTION = """\
 Object storage at localhost: serves the objectstore protocol from the Usecase and Bucket manifests
 that kubectl apply takes, or from the configuration that the operator writes.
@@ -76,6 +78,7 @@ def build_parser() -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
+    add("--version", action="version", version=f"%(prog)s {__version__}")
     source = parser.add_argument_group("configuration (one of the two; followed as it changes)")
     source.add_argument(
         "--manifests", type=Path, metavar="FILE_OR_DIR", help="Usecase and Bucket manifests"
@@ -143,7 +146,7 @@ def from_environment(
     for action in parser._actions:
         name = f"PANNIER_{action.dest.upper()}"
         text = environment.get(name)
-        if text is None or action.dest == "help":
+        if text is None or action.dest not in Settings.__struct_fields__:
             continue
         try:
             given[action.dest] = parser._get_value(action, text)

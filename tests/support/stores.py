@@ -174,8 +174,8 @@ def prefixed(store: Store) -> Store:
     return PrefixedStore(store, "a")  # short, so that paths under test begin with it again
 
 
-def counted(store: Store) -> Store:
-    return CountedStore(store, lambda *_: None)
+def counted_and_prefixed(store: Store) -> Store:
+    return prefixed(CountedStore(store, lambda *_: None))  # as the gateway has it
 
 
 WORLDS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
@@ -183,8 +183,7 @@ WORLDS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
     "file": partial(file_world, wrap=bare),
     "file, durable": partial(file_world, wrap=bare, durability="full"),
     "prefixed memory": partial(memory_world, wrap=prefixed),
-    "prefixed file": partial(file_world, wrap=prefixed),
-    "counted file": partial(file_world, wrap=counted),
+    "counted and prefixed file": partial(file_world, wrap=counted_and_prefixed),
     "slow memory": partial(memory_world, wrap=SlowStore),
     "choppy file": partial(file_world, wrap=ChoppyStore),
 }

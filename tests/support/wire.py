@@ -37,7 +37,8 @@ class Answer:
 
     @property
     def headers(self) -> dict[str, str]:
-        return dict(self.fields)
+        """By lowercase name."""
+        return lowered(self.fields)
 
     @property
     def detail(self) -> str:
@@ -88,7 +89,7 @@ class Wire:
     def answer(self, method: str = "GET") -> Answer:
         """The next answer. Raises NotHttp, CutOff, TimeoutError."""
         status, fields = self._head()
-        return Answer(status, fields, self._body(method, status, dict(fields)))
+        return Answer(status, fields, self._body(method, status, lowered(fields)))
 
     def interim(self) -> int:
         """The status of an answer that is not the last word, such as 100."""
@@ -151,6 +152,10 @@ class Wire:
         if len(data) < size:
             raise CutOff(so_far + data)
         return so_far + data
+
+
+def lowered(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    return {name.lower(): text for name, text in fields}
 
 
 def head(

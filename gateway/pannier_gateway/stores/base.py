@@ -177,5 +177,7 @@ def common_prefix(path: str, listing: Listing) -> str | None:
 
 def resumed_prefix(listing: Listing) -> str | None:
     """The common prefix that the page before ended with: all under it has been told."""
+    if not listing.start_after.startswith(listing.prefix):
+        return None
     folded = common_prefix(listing.start_after, listing)
     return folded if folded == listing.start_after else None

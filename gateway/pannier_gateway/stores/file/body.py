@@ -5,6 +5,7 @@ A file is written once, never changed, and named by the number of the body that 
 
 import errno
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -16,6 +17,7 @@ from pannier_gateway.stores.file.checksum import BLOCK, BlockChecksums, matches
 
 RESERVE = 32 * 1024 * 1024  # free space that no body may take: deletes need room for their commit
 SHARDS = 256
+NAME = re.compile(r"[0-9a-f]{16}")  # of a body's file; what else lies there is not ours
 ENTRY = 8  # bytes of a block's checksum
 NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux can say what is in memory already
 
@@ -33,6 +35,9 @@ class BodyFolder:
     def prepare(self) -> None:
         for shard in range(SHARDS):
             (self._root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
+        if self._sync:
+            sync_folder(self._root)
+            sync_folder(self._root.parent)
 
     def path(self, body: int) -> Path:
         return self._root / f"{body % SHARDS:02x}" / f"{body:016x}"
@@ -41,8 +46,13 @@ class BodyFolder:
         return BodyWriter(self.path(body), sync=self._sync)
 
     def open(self, body: int, size: int) -> "BodyReader":
-        """Raises FileNotFoundError when the body is gone."""
-        return BodyReader(self.path(body), size)
+        """Raises FileNotFoundError when the body is gone, StoreUnavailable."""
+        try:
+            return BodyReader(self.path(body), size)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise as_store_error(error) from error
 
     def remove(self, body: int) -> None:
         with suppress(FileNotFoundError):
@@ -51,7 +61,7 @@ class BodyFolder:
     def stored(self, shard: int) -> list[int]:
         """The numbers of the bodies in one of the SHARDS folders."""
         names = os.listdir(self._root / f"{shard:02x}")
-        return [int(name, 16) for name in names]
+        return [int(name, 16) for name in names if NAME.fullmatch(name)]
 
 
 class BodyWriter:
@@ -101,8 +111,12 @@ class BodyReader:
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def block(self, start: int, buffer: bytearray) -> memoryview:
-        """The block that begins at `start`, in `buffer`, checked. Blocks. Raises Damaged."""
-        block = self._read(start, buffer, 0)
+        """The block that begins at `start`, in `buffer`, checked. Blocks.
+
+        Raises Damaged, StoreUnavailable.
+        """
+        with disk_errors():
+            block = self._read(start, buffer, 0)
         if block is None:
             raise Damaged(f"{self._path.name}: the file ends early")
         return block

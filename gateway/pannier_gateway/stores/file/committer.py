@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from pannier_gateway.clock import Clock
-from pannier_gateway.errors import PannierError, StoreFull, StoreUnavailable
+from pannier_gateway.errors import PannierError, StoreUnavailable
 from pannier_gateway.stores.file import index
 from pannier_gateway.stores.file.batch import Batch, Change, Verdict
 from pannier_gateway.stores.file.body import RESERVE, BodyFolder
@@ -97,7 +97,7 @@ class Committer:
         except sqlite3.Error as error:
             # Files that came with the changes stay: the commit may have been durable after all.
             log.error("commit failed", extra={"changes": len(changes), "error": str(error)})
-            return [as_store_error(error)] * len(changes)
+            return [index.as_store_error(error)] * len(changes)
         self._remove_files(batch.files_to_remove)
         return verdicts
 
@@ -112,7 +112,7 @@ class Committer:
         with transaction(self._connection) as connection:
             rows = index.rows_at(connection, list({change.path for change in changes}))
             batch = Batch(rows, self._clock(), full=self._full())
-            verdicts = [change.apply(batch) for change in changes]
+            verdicts = [verdict_on(change, batch) for change in changes]
             write(connection, batch)
         return batch, verdicts
 
@@ -146,10 +146,12 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
         index.write_rows(connection, rows)
 
 
-def as_store_error(error: sqlite3.Error) -> PannierError:
-    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-        return StoreFull()
-    return StoreUnavailable(f"the index failed: {error}")
+def verdict_on(change: Change, batch: Batch) -> Verdict:
+    """One change that meets a damaged row must not cost the others theirs."""
+    try:
+        return change.apply(batch)
+    except PannierError as error:
+        return error
 
 
 def deliver(waiting: Sequence[Waiting], verdicts: Sequence[Verdict]) -> None:

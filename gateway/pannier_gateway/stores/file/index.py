@@ -4,11 +4,11 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from pannier_gateway.errors import StoreUnavailable
+from pannier_gateway.errors import Damaged, PannierError, StoreFull, StoreUnavailable
 from pannier_gateway.stores.base import Attributes, Listing, Record, after_prefix
 
 SCHEMA_VERSION = 1
@@ -60,14 +60,12 @@ class Row(NamedTuple):
 
     @property
     def record(self) -> Record:
-        return Record(
-            self.path,
-            self.size,
-            self.etag,
-            self.created,
-            self.expires,
-            decode_attributes(self.attributes),
-        )
+        """Raises Damaged."""
+        try:
+            attributes = decode_attributes(self.attributes)
+        except msgspec.DecodeError as error:
+            raise Damaged(f"what is kept beside {self.path!r} can't be read") from error
+        return Record(self.path, self.size, self.etag, self.created, self.expires, attributes)
 
 
 def signed(checksum: int) -> int:
@@ -86,22 +84,43 @@ def connect(path: Path, *, sync: bool) -> sqlite3.Connection:
 
 
 def prepare(path: Path) -> int:
-    """Create or check the index; the number of this start, one above any before."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            connection.executescript(SCHEMA)
-        elif version != SCHEMA_VERSION:
-            raise StoreUnavailable(
-                f"{path} has format {version}; this version reads format {SCHEMA_VERSION}"
-            )
-        connection.execute("DELETE FROM starts")
-        return int(connection.execute("INSERT INTO starts DEFAULT VALUES").lastrowid or 0)
+    """Create or check the index; the number of this start, one above any before.
+
+    Raises StoreUnavailable.
+    """
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            demand_format(connection, path)
+            connection.execute("DELETE FROM starts")
+            return int(connection.execute("INSERT INTO starts DEFAULT VALUES").lastrowid or 0)
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path} can't be used: {error}") from error
+
+
+def demand_format(connection: sqlite3.Connection, path: Path) -> None:
+    """Give a new index its tables. Raises StoreUnavailable for one that another version made."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
+        connection.executescript(SCHEMA)
+    elif version != SCHEMA_VERSION:
+        raise StoreUnavailable(
+            f"{path} has format {version}; this version reads format {SCHEMA_VERSION}"
+        )
+
+
+def as_store_error(error: sqlite3.Error) -> PannierError:
+    """What SQLite says of a full, rotten or failing index, in the store's own errors."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # Python's own complaints carry none
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull()
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return Damaged(f"the index is damaged: {error}")
+    return StoreUnavailable(f"the index failed: {error}")
 
 
 def find(connection: sqlite3.Connection, path: str) -> Row | None:
-    found = connection.execute(SELECT, (path,)).fetchone()
+    found = first(connection, SELECT, path)
     return None if found is None else Row._make(found)
 
 
@@ -109,8 +128,17 @@ def find_whole(
     connection: sqlite3.Connection, path: str
 ) -> tuple[Row, bytes | None] | tuple[None, None]:
     """The row, and the body where the index holds it."""
-    found = connection.execute(SELECT_WHOLE, (path,)).fetchone()
+    found = first(connection, SELECT_WHOLE, path)
     return (None, None) if found is None else (Row._make(found[:-1]), found[-1])
+
+
+def first(connection: sqlite3.Connection, question: str, path: str) -> tuple[Any, ...] | None:
+    """Raises Damaged, StoreUnavailable."""
+    try:
+        found: tuple[Any, ...] | None = connection.execute(question, (path,)).fetchone()
+    except sqlite3.Error as error:
+        raise as_store_error(error) from error
+    return found
 
 
 def scan(

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from pannier_gateway.errors import Damaged
 from pannier_gateway.span import Span
-from pannier_gateway.stores.base import Buffer
+from pannier_gateway.stores.base import Buffer, Record
 from pannier_gateway.stores.file.body import BodyReader
 from pannier_gateway.stores.file.checksum import BLOCK, whole_checksum
 from pannier_gateway.stores.file.index import Row, signed
@@ -21,7 +21,7 @@ class SmallReading:
     """A body that came with its row. Raises Damaged when it is not what was stored."""
 
     def __init__(self, row: Row, data: bytes | None) -> None:
-        if data is None or signed(whole_checksum(data)) != row.checksum:
+        if data is None or len(data) != row.size or signed(whole_checksum(data)) != row.checksum:
             raise Damaged(f"the body of {row.path!r} fails its checksum")
         self.record = row.record
         self.whole: bytes | None = data
@@ -42,8 +42,8 @@ class FileReading:
 
     whole: bytes | None = None
 
-    def __init__(self, row: Row, reader: BodyReader, pool: Executor) -> None:
-        self.record = row.record
+    def __init__(self, record: Record, reader: BodyReader, pool: Executor) -> None:
+        self.record = record
         self._reader = reader
         self._pool = pool
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 PIECE = 1024 * 1024  # bytes that one trip to a worker thread writes
 SMALL = 64 * 1024  # bodies up to here live in the index
-STARTS = 32  # a body's number: the start of the process above, a count within it below
+STARTS = 40  # a body's number: the start of the process above, a count within it below
 OPENING_TRIES = 10  # a reader that loses its file to a writer looks again
 
 
@@ -102,20 +102,9 @@ class FileStore:
         body = next(self._numbers)
         small = source.whole if source.whole is not None and len(source.whole) <= SMALL else None
         if small is None:
-            size, checksum = await self._write_file(body, source)
+            row = await self._filed(path, body, source, draft)
         else:
-            size, checksum = len(small), whole_checksum(small)
-        drafted = draft()
-        row = Row(
-            path,
-            body,
-            int(small is None),
-            size,
-            signed(checksum),
-            drafted.created,
-            drafted.expires,
-            encode_attributes(drafted.attributes),
-        )
+            row = Row(path, body, 0, len(small), signed(whole_checksum(small)), *kept(draft()))
         await self._committer.submit(Put(row, small, conditions))
         return row.record
 
@@ -156,8 +145,11 @@ class FileStore:
         return len(orphans)
 
     def _scan(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        with self._scanning:
-            return question(self._scans)
+        try:
+            with self._scanning:
+                return question(self._scans)
+        except sqlite3.Error as error:
+            raise index.as_store_error(error) from error
 
     def _close(self) -> None:
         self._committer.close()
@@ -172,7 +164,7 @@ class FileStore:
             if not row.filed:
                 return SmallReading(row, data)
             with suppress(FileNotFoundError):
-                return FileReading(row, self._bodies.open(row.body, row.size), self._pool)
+                return FileReading(row.record, self._bodies.open(row.body, row.size), self._pool)
         raise Damaged(f"the file of {path!r} is missing")
 
     def _alive(self, path: str, row: Row | None) -> Row:
@@ -182,17 +174,23 @@ class FileStore:
             raise ObjectExpired(f"the time of {path!r} is over")
         return row
 
-    async def _write_file(self, body: int, source: Source) -> tuple[int, int]:
-        """The size and checksum of what is on disk now, under a name that nobody knows yet."""
+    async def _filed(self, path: str, body: int, source: Source, draft: Callable[[], Draft]) -> Row:
+        """The row of a body that is on disk now, under a name that nobody knows yet."""
         writer = self._bodies.create(body)
         try:
             async for pieces in gathered(source):
                 await in_thread(self._pool, partial(writer.append, pieces))
             await in_thread(self._pool, writer.seal)
+            checksums = writer.checksums
+            return Row(path, body, 1, checksums.size, signed(checksums.whole), *kept(draft()))
         except BaseException:
-            writer.discard()
+            await in_thread(self._pool, writer.discard)
             raise
-        return writer.checksums.size, writer.checksums.whole
+
+
+def kept(draft: Draft) -> tuple[int, int | None, bytes]:
+    """The end of a row: what is kept beside the bytes."""
+    return draft.created, draft.expires, encode_attributes(draft.attributes)
 
 
 async def gathered(source: Source) -> AsyncIterator[list[Buffer]]:

@@ -1,0 +1,191 @@
+"""Bytes that changed on the disk are noticed by whoever reads them, and by nobody else."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import aclosing, closing
+from pathlib import Path
+
+import pytest
+
+from pannier_gateway.errors import Damaged, StoreUnavailable
+from pannier_gateway.span import Span
+from pannier_gateway.stores.base import Listing
+from pannier_gateway.stores.file import FileStore
+from support.stores import ManualClock, body_files, file_store, paths, put, read, streamed
+
+BLOCK = 256 * 1024
+LARGE = bytes(range(256)) * 4096 + b"the last block is short"  # four blocks and a bit
+SMALL = b"a body that lives in the index"
+TABLE = len(LARGE)  # where the checksums begin
+
+
+@pytest.fixture
+async def root(tmp_path: Path) -> Path:
+    """A closed store with a large object, a small one, and a sound one of either kind."""
+    async with file_store(tmp_path, ManualClock()) as store:
+        await put(store, "large", streamed(LARGE))
+        await put(store, "small", SMALL)
+        await put(store, "sound", b"sound")
+    return tmp_path
+
+
+def flip(path: Path, offset: int, bit: int = 1) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= bit
+    path.write_bytes(data)
+
+
+def rot(root: Path, change: str, *values: object) -> None:
+    """Change the index behind the back of the store."""
+    with closing(sqlite3.connect(root / "index.db")) as index, index:
+        assert index.execute(change, values).rowcount == 1
+
+
+async def damaged(store: FileStore, path: str, span: Span | None = None) -> bool:
+    try:
+        await read(store, path, span)
+    except Damaged:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "offset", [0, 1, BLOCK - 1, BLOCK, 2 * BLOCK + 77, 4 * BLOCK - 1, 4 * BLOCK, len(LARGE) - 1]
+)
+async def test_a_flipped_bit_damages_its_block_and_no_other(root: Path, offset: int) -> None:
+    flip(*body_files(root), offset)
+    block = Span(offset // BLOCK * BLOCK, min((offset // BLOCK + 1) * BLOCK, len(LARGE)))
+
+    async with file_store(root, ManualClock()) as store:
+        assert await damaged(store, "large")
+        assert await damaged(store, "large", Span(offset, offset + 1))
+        assert await damaged(store, "large", Span(block.start, block.start + 1))
+        assert await damaged(store, "large", Span(block.stop - 1, len(LARGE)))
+        for sound in filter(size_of, [Span(0, block.start), Span(block.stop, len(LARGE))]):
+            assert await read(store, "large", sound) == LARGE[slice(*sound)]
+        assert await read(store, "sound") == b"sound"
+
+
+async def test_what_was_read_before_the_damage_is_right(root: Path) -> None:
+    flip(*body_files(root), 2 * BLOCK)
+    got = b""
+
+    async with file_store(root, ManualClock()) as store, store.open("large") as reading:
+        with pytest.raises(Damaged):
+            async with aclosing(reading.chunks(Span(0, len(LARGE)))) as pieces:
+                async for piece in pieces:
+                    got += piece
+
+    assert got == LARGE[: 2 * BLOCK]
+
+
+@pytest.mark.parametrize("block", range(5))
+async def test_a_rotten_checksum_damages_its_block_and_no_other(root: Path, block: int) -> None:
+    flip(*body_files(root), TABLE + 8 * block + 3)
+
+    async with file_store(root, ManualClock()) as store:
+        for number in range(5):
+            span = Span(number * BLOCK, min((number + 1) * BLOCK, len(LARGE)))
+            assert await damaged(store, "large", span) == (number == block)
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, BLOCK, 3 * BLOCK, len(LARGE) - 1, TABLE, TABLE + 1, TABLE + 5 * 8 - 1]
+)
+async def test_a_truncated_file_is_damaged(root: Path, size: int) -> None:
+    (path,) = body_files(root)
+    path.write_bytes(path.read_bytes()[:size])
+
+    async with file_store(root, ManualClock()) as store:
+        assert await damaged(store, "large")
+        assert await damaged(store, "large", Span(len(LARGE) - 1, len(LARGE)))
+
+
+async def test_a_missing_file_is_damage_and_the_object_can_be_replaced(root: Path) -> None:
+    (path,) = body_files(root)
+    path.unlink()
+
+    async with file_store(root, ManualClock()) as store:
+        assert await damaged(store, "large")
+        assert await paths(store) == ["large", "small", "sound"]
+        await put(store, "large", streamed(LARGE))
+        assert await read(store, "large") == LARGE
+
+
+@pytest.mark.parametrize("offset", [0, len(SMALL) // 2, len(SMALL) - 1])
+async def test_a_flipped_bit_of_a_small_body_is_noticed(root: Path, offset: int) -> None:
+    rotten = bytearray(SMALL)
+    rotten[offset] ^= 0x80
+    rot(root, "UPDATE bodies SET data = ? WHERE data = ?", bytes(rotten), SMALL)
+
+    async with file_store(root, ManualClock()) as store:
+        assert await damaged(store, "small")
+        assert await damaged(store, "small", Span(0, 1))
+        assert await read(store, "sound") == b"sound"
+
+
+def at(path: str, change: str) -> tuple[str, str]:
+    return f"UPDATE objects SET {change} WHERE path = ?", path
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ("DELETE FROM bodies WHERE body = (SELECT body FROM objects WHERE path = ?)", "small"),
+        at("small", "checksum = checksum + 1"),
+        at("small", "size = size + 1"),
+        at("small", "size = size - 1"),
+        at("small", "attributes = x'7b'"),
+        at("small", "attributes = x'ff'"),
+        at("small", """attributes = '{"content_type":1}'"""),
+        at("small", "filed = 1"),
+        at("large", "filed = 0"),
+        at("large", "size = size + 1"),
+        at("large", "size = size - 8"),
+        at("large", "attributes = x'7b'"),
+    ],
+)
+async def test_a_rotten_row_is_damage(root: Path, change: str, path: str) -> None:
+    rot(root, change, path)
+
+    async with file_store(root, ManualClock()) as store:
+        assert await damaged(store, path)
+        assert await read(store, "sound") == b"sound"
+
+
+async def test_a_rotten_row_holds_up_nobody_else_s_writes(root: Path) -> None:
+    rot(root, *at("small", "attributes = x'7b'"))
+
+    async with file_store(root, ManualClock()) as store:
+        with pytest.raises(Damaged):
+            await store.head("small")
+        await put(store, "new", b"new")
+        await put(store, "small", b"better")
+        assert await read(store, "small") == b"better"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda store: store.head("large"),
+        lambda store: read(store, "large"),
+        lambda store: paths(store),
+        lambda store: store.list(Listing("", delimiter="r")),
+        lambda store: store.sweep(10),
+        lambda store: put(store, "new", b"x"),
+        lambda store: store.delete("large"),
+        lambda store: store.touch("large", "etag", 0),
+    ],
+)
+async def test_an_index_that_rots_while_it_is_open_is_told_in_the_store_s_own_errors(
+    root: Path, verb: Callable[[FileStore], object]
+) -> None:
+    async with file_store(root, ManualClock()) as store:
+        index = root / "index.db"
+        size = index.stat().st_size
+        with index.open("r+b") as file:  # all but the first page, which holds the schema
+            file.seek(4096)
+            file.write(b"\xa5" * (size - 4096))
+
+        with pytest.raises((Damaged, StoreUnavailable)):
+            await verb(store)  # type: ignore[misc]  # all of them are coroutines
