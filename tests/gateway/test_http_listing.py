@@ -94,9 +94,7 @@ def test_an_entry_tells_what_head_tells(wire: Wire, packed: str) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, len(KEYS), 1000])
-def test_pages_hold_at_most_the_limit_and_lose_nothing(
-    wire: Wire, filled: str, limit: int
-) -> None:
+def test_pages_hold_at_most_the_limit_and_lose_nothing(wire: Wire, filled: str, limit: int) -> None:
     found = list(pages(wire, filled, limit=limit))
 
     assert all(len(each["objects"]) <= limit for each in found)
@@ -144,7 +142,7 @@ def test_any_question_is_answered_as_a_sorted_list_would(gateway: Gateway, fille
         seen: list[str] = []
         with Wire(gateway.url) as wire:
             question = {"prefix": prefix, "delimiter": delimiter, "limit": limit}
-            start = {"start_after": after}
+            start: Json = {"start_after": after}
             while start["start_after"] is not None:
                 found = page(wire, filled, **question, **start)
                 seen += keys(found) + found["prefixes"]

@@ -13,7 +13,7 @@ from support.zstd_bodies import noise, text
 
 BODY = b"twenty-two bytes long."
 FRAME = 384 << 10
-LARGE = (text(1 << 20) * 12)[:-12_345]  # nothing repeats within a frame, so it compresses as prose does
+LARGE = (text(1 << 20) * 12)[:-12_345]  # repeats itself only across frames
 SIZE = len(LARGE)
 
 

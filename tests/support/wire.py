@@ -53,6 +53,7 @@ class Wire:
     """A connection to the server at `url`."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         parts = urlsplit(url)
         self.sock = socket.create_connection((parts.hostname, parts.port), timeout=SECONDS)
         self._stream: BinaryIO = self.sock.makefile("rb")

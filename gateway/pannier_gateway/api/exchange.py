@@ -11,6 +11,7 @@ from time import perf_counter
 from types import TracebackType
 
 from aiohttp import HttpVersion11
+from aiohttp.hdrs import EXPECT
 from aiohttp.web import BaseRequest
 
 from pannier_gateway.api.head import head_bytes
@@ -141,6 +142,8 @@ class Exchange:
         """The head, as of now the fate of this exchange."""
         request = self.request
         ends = "content-length" in headers or "transfer-encoding" in headers or status in BODILESS
+        if status >= 400 and EXPECT in request.headers:
+            ends = False  # the next request may come where the body was to be, had it been asked for
         self.keep_alive = ends and request.keep_alive and not self._drain.begun
         if not self.keep_alive:
             headers = {**headers, "connection": "close"}

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 
 from pannier_gateway.clock import Clock, system_clock
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
-from pannier_gateway.errors import Damaged, ObjectExpired, ObjectNotFound
+from pannier_gateway.errors import Damaged, ObjectExpired, ObjectNotFound, PannierError
 from pannier_gateway.stores.base import Buffer, Draft, Listing, Page, Record, Source
 from pannier_gateway.stores.file import index, pages
 from pannier_gateway.stores.file.batch import Delete, Put, Sweep, Touch
@@ -78,7 +78,7 @@ class FileStore:
         """
         with locked(root):
             store = cls(root, pool, clock, durability)
-            collecting = asyncio.ensure_future(store.collect_orphans())
+            collecting = asyncio.create_task(store._tidy_up())
             try:
                 yield store
             finally:
@@ -136,6 +136,12 @@ class FileStore:
         if removed:
             log.info("orphans removed", extra={"store": str(self._root), "files": removed})
         return removed
+
+    async def _tidy_up(self) -> None:
+        try:
+            await self.collect_orphans()
+        except (PannierError, OSError) as error:  # orphans take room, and do no other harm
+            log.warning("orphans stay", extra={"store": str(self._root), "error": str(error)})
 
     def _collect(self, shard: int) -> int:
         old = [body for body in self._bodies.stored(shard) if body >> STARTS < self._start]

@@ -1,0 +1,239 @@
+"""How long objects live: what may be asked for, what a read extends, what the sweeper deletes."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import count
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from pannier.protocol.expiration import MANUAL, Expiration
+from pannier_gateway.config.model import AllowedExpiry, Expiry, Limits, UsecaseConfig
+from pannier_gateway.errors import ExpirationRefused, StoreUnavailable
+from pannier_gateway.expiry import SWEEP_BATCH, Lifetimes, Sweeper, deadline, extended, microseconds
+from pannier_gateway.stores.base import Attributes, Policy, Record, Sweepable
+from pannier_gateway.stores.memory import MemoryStore
+from support.stores import NOON, SECOND, ManualClock, paths, put
+
+DAY = 24 * 3600
+HOUR = timedelta(hours=1)
+
+
+# What a usecase allows
+
+
+def lifetimes(
+    *allowed: AllowedExpiry, default: Expiry | None = None, anything: bool = False
+) -> Lifetimes:
+    usecase = UsecaseConfig(
+        name="attachments",
+        namespace="default",
+        bucket="default/main",
+        suspend="None",
+        compression="None",
+        compression_min_bytes=0,
+        expiration=default or Expiry(policy="Manual"),
+        allowed_expirations=None if anything else allowed,
+        limits=Limits(),
+    )
+    return Lifetimes(usecase)
+
+
+@pytest.mark.parametrize(
+    ("default", "chosen"),
+    [
+        (Expiry(policy="Manual"), MANUAL),
+        (Expiry(policy="TimeToLive", after=3600), Expiration.ttl(HOUR)),
+        (Expiry(policy="TimeToIdle", after=3600), Expiration.tti(HOUR)),
+    ],
+)
+def test_who_asks_for_nothing_gets_the_default(default: Expiry, chosen: Expiration) -> None:
+    assert lifetimes(default=default).choose(None) == chosen
+
+
+@pytest.mark.parametrize("asked", [MANUAL, Expiration.ttl(HOUR), Expiration.tti(HOUR * 99_999)])
+def test_a_usecase_without_bounds_allows_everything(asked: Expiration) -> None:
+    assert lifetimes(anything=True).choose(asked) == asked
+
+
+BOUNDED = (
+    AllowedExpiry(policy="TimeToLive", max_after=7200),
+    AllowedExpiry(policy="TimeToIdle"),
+)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [Expiration.ttl(timedelta(0)), Expiration.ttl(2 * HOUR), Expiration.tti(HOUR * 99_999)],
+)
+def test_what_lies_within_the_bounds_is_allowed(asked: Expiration) -> None:
+    assert lifetimes(*BOUNDED).choose(asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (MANUAL, ["'attachments'", "'manual'", "allowed are ttl, tti", "allowedExpirations"]),
+        (
+            Expiration.ttl(2 * HOUR + timedelta(microseconds=1)),
+            ["'attachments'", "ttl up to 2h", "maxAfter"],
+        ),
+    ],
+)
+def test_what_lies_outside_is_refused_with_the_bound(asked: Expiration, words: list[str]) -> None:
+    with pytest.raises(ExpirationRefused) as refused:
+        lifetimes(*BOUNDED).choose(asked)
+
+    assert refused.value.status == 400
+    assert [word for word in words if word not in str(refused.value)] == []
+
+
+def test_the_default_needs_no_allowance() -> None:
+    default = Expiry(policy="TimeToLive", after=DAY)
+
+    assert lifetimes(*BOUNDED, default=default).choose(None) == Expiration.ttl(HOUR * 24)
+
+
+# Deadlines
+
+
+def test_a_deadline_is_so_long_after_the_write() -> None:
+    assert deadline(NOON, microseconds(HOUR)) == NOON + 3600 * SECOND
+    assert deadline(NOON, microseconds(timedelta(0))) == NOON
+    assert deadline(NOON, microseconds(None)) is None
+
+
+def idle(after: int, expires: int | None, policy: Policy = "tti") -> Record:
+    """An object with an idle time of `after` microseconds."""
+    return Record("k", 1, "tag", NOON, expires, Attributes(policy=policy, after=after))
+
+
+@pytest.mark.parametrize(
+    ("after", "debounce"), [(4 * SECOND, SECOND), (4 * DAY * SECOND, DAY * SECOND),
+                            (400 * DAY * SECOND, DAY * SECOND)]
+)  # fmt: skip
+def test_a_deadline_moves_once_it_lags_by_a_quarter_or_a_day(after: int, debounce: int) -> None:
+    newest = NOON + after
+
+    assert extended(idle(after, newest), NOON) is None
+    assert extended(idle(after, newest - debounce), NOON) is None
+    assert extended(idle(after, newest - debounce - 1), NOON) == newest
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        idle(SECOND, NOON, policy="ttl"),
+        idle(SECOND, None),
+        Record("k", 1, "tag", NOON, NOON, Attributes(policy="tti", after=None)),
+        Record("k", 1, "tag", NOON, None, Attributes()),
+    ],
+)
+def test_a_read_extends_nothing_but_idle_times(record: Record) -> None:
+    assert extended(record, NOON + SECOND // 2) is None
+
+
+MICROSECONDS = st.integers(0, 1000 * 365 * DAY * SECOND)
+
+
+@given(after=MICROSECONDS, age=MICROSECONDS)
+def test_a_read_only_ever_prolongs_and_never_beyond_the_idle_time(after: int, age: int) -> None:
+    assume(age < after)
+    now = NOON + age
+
+    moved = extended(idle(after, NOON + after), now)
+
+    assert moved in (None, now + after)
+    assert moved is None or moved > NOON + after
+
+
+@given(after=MICROSECONDS, gaps=st.lists(st.floats(0, 0.74), max_size=30))
+def test_what_is_read_often_enough_lives_on(after: int, gaps: list[float]) -> None:
+    """Three quarters of the idle time (less by a day at most) is often enough."""
+    expires, now = NOON + after, NOON
+    for gap in gaps:
+        now += int(after * gap)
+        assert expires >= now
+        expires = extended(idle(after, expires), now) or expires
+
+
+# The sweeper
+
+
+class Broken:
+    """A store that can't be swept the first time."""
+
+    def __init__(self) -> None:
+        self.sweeps = 0
+
+    async def sweep(self, limit: int) -> int:
+        self.sweeps += 1
+        if self.sweeps == 1:
+            raise StoreUnavailable("not now")
+        return 0
+
+
+def sweeper(*stores: Sweepable, swept: Callable[[int], None] = lambda _: None) -> Sweeper:
+    return Sweeper(lambda: stores, 0, swept)
+
+
+async def test_a_sweep_goes_on_in_batches_until_all_that_has_expired_is_gone() -> None:
+    clock = ManualClock()
+    store = MemoryStore(clock)
+    for i in range(2 * SWEEP_BATCH + 1):
+        await put(store, f"{i}", b"", expires=NOON + 1)
+    await put(store, "alive", b"", expires=NOON + SECOND)
+    clock.now = NOON + 1
+    batches: list[int] = []
+
+    await sweeper(store, swept=batches.append).sweep(store)
+
+    assert batches == [SWEEP_BATCH, SWEEP_BATCH, 1]
+    clock.now = NOON  # had they only been hidden, they would be seen again
+    assert await paths(store) == ["alive"]
+
+
+async def test_a_store_that_fails_is_told_of_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = Broken()
+    turns = count(1)
+    done = asyncio.Event()
+
+    class Last:
+        """Comes after the broken one, each time."""
+
+        async def sweep(self, limit: int) -> int:
+            if next(turns) == 2:
+                done.set()
+            return 0
+
+    with caplog.at_level(logging.WARNING):
+        running = asyncio.create_task(sweeper(broken, Last()).run())
+        await done.wait()
+        running.cancel()
+        await asyncio.wait([running])
+
+    assert broken.sweeps == 2
+    (told,) = caplog.records
+    assert told.msg == "sweep failed"
+
+
+async def test_the_sweeper_asks_each_time_which_stores_there_are() -> None:
+    clock = ManualClock()
+    stores: list[Sweepable] = []
+    swept = asyncio.Event()
+    running = asyncio.create_task(Sweeper(lambda: stores, 0, lambda _: swept.set()).run())
+    await asyncio.sleep(0)
+
+    late = MemoryStore(clock)
+    await put(late, "k", b"", expires=NOON)
+    stores.append(late)
+    await swept.wait()
+    running.cancel()
+    await asyncio.wait([running])
+
+    assert repr(late) == "<MemoryStore 0 objects>"

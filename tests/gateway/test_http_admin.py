@@ -1,0 +1,315 @@
+"""The admin listener: its pages, and the metrics as a scraper sees them."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from aiohttp.test_utils import TestServer
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from pannier_gateway import lag
+from pannier_gateway.admin import Admin
+from pannier_gateway.config.model import GatewayConfig
+from pannier_gateway.lag import LoopLag
+from support.gateway import Gateway, running_gateway
+from support.wire import Wire, exchange
+from support.zstd_bodies import text
+
+SERVED = Path(__file__).with_name("served.yaml")
+TEXT = text(50_000)
+
+
+class Scrape:
+    """The samples of one page, by name and labels."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        answer = exchange(gateway.admin_url, "GET", "/metrics")
+        assert answer.headers["content-type"].startswith("text/plain; version=")
+        self.families = list(text_string_to_metric_families(answer.body.decode()))
+        self.samples = [sample for family in self.families for sample in family.samples]
+
+    def value(self, name: str, **labels: str) -> float:
+        """The sum of all samples of that name whose labels include these."""
+        return sum(
+            sample.value
+            for sample in self.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway that nobody else asks."""
+    with running_gateway(tmp_path / "data", manifests=SERVED) as gateway:
+        yield gateway
+
+
+# Pages
+
+
+def test_the_pages_are_there_and_the_index_names_them(gateway: Gateway) -> None:
+    index = exchange(gateway.admin_url, "GET", "/")
+
+    pages = [line.split("\t")[0] for line in index.body.decode().splitlines()]
+    assert pages == ["/metrics", "/livez", "/readyz", "/startupz", "/configz"]
+    for page in pages:
+        assert exchange(gateway.admin_url, "GET", page).status == 200
+
+
+@pytest.mark.parametrize("page", ["/livez", "/readyz", "/startupz"])
+def test_a_probe_that_is_content_says_ok(gateway: Gateway, page: str) -> None:
+    answer = exchange(gateway.admin_url, "GET", page)
+
+    assert (answer.status, answer.body) == (200, b"ok\n")
+    assert exchange(gateway.admin_url, "HEAD", page).status == 200
+
+
+def test_the_configuration_in_force_can_be_looked_at(gateway: Gateway) -> None:
+    answer = exchange(gateway.admin_url, "GET", "/configz")
+
+    page = json.loads(answer.body)
+    assert answer.headers["content-type"] == "application/json"
+    assert len(page["digest"]) == 64
+    assert page["config"]["usecases"]["limited"]["limits"] == {"maxObjectBytes": 100_000}
+    assert page["stores"].keys() == {"default/main", "default/archive", "default/elsewhere"}
+    assert "not served yet" in page["stores"]["default/elsewhere"]
+
+
+def test_objects_are_not_served_where_the_pages_are_nor_the_other_way_round(
+    gateway: Gateway, plain: str
+) -> None:
+    assert exchange(gateway.admin_url, "PUT", plain + "k", body=b"x").status == 404
+    for page in ("/metrics", "/configz", "/livez"):
+        assert exchange(gateway.url, "GET", page).status == 404
+
+
+def test_nothing_but_reading_is_offered(gateway: Gateway) -> None:
+    for page in ("/", "/metrics", "/configz", "/readyz"):
+        for method in ("POST", "PUT", "DELETE"):
+            assert exchange(gateway.admin_url, method, page, body=b"x").status == 405
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"NONSENSE\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nno header\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /livez HTTP/1.1\r\n:\r\n\r\n",
+    ],
+)
+def test_a_malformed_request_for_a_page_is_refused_without_a_traceback(
+    gateway: Gateway, request_bytes: bytes
+) -> None:
+    with Wire(gateway.admin_url) as wire:
+        wire.send(request_bytes)
+        refusal = wire.rest()
+
+    assert b" 400 " in refusal
+    assert b"Traceback" not in refusal
+    assert "Traceback" not in gateway.log.read_text()
+    assert exchange(gateway.admin_url, "GET", "/livez").status == 200
+
+
+@dataclass
+class Ailing:
+    """What the pages tell, set at will: no real gateway is stuck or half started to order."""
+
+    lag: float = 0.0
+    draining: bool = False
+    started: bool = True
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    config: GatewayConfig = field(
+        default_factory=lambda: GatewayConfig(generation=1, buckets={}, usecases={})
+    )
+    digest: str = ""
+    stores: dict[str, str] = field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("status", "answers"),
+    [
+        (Ailing(), {"/livez": 200, "/readyz": 200, "/startupz": 200}),
+        (Ailing(lag=9.9), {"/livez": 200, "/readyz": 200, "/startupz": 200}),
+        (Ailing(lag=10.1), {"/livez": 503, "/readyz": 200, "/startupz": 200}),
+        (Ailing(started=False), {"/livez": 200, "/readyz": 503, "/startupz": 503}),
+        (Ailing(draining=True), {"/livez": 200, "/readyz": 503, "/startupz": 200}),
+    ],
+    ids=["well", "late", "stuck", "starting", "draining"],
+)
+async def test_a_probe_tells_its_own_trouble_and_no_other(
+    status: Ailing, answers: dict[str, int]
+) -> None:
+    async with TestServer(Admin(status).application()) as server:
+        url = str(server.make_url("/"))
+        for page, expected in answers.items():
+            assert (await asyncio.to_thread(exchange, url, "GET", page)).status == expected
+
+
+async def test_a_loop_that_is_blocked_is_seen_to_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lag, "INTERVAL", 0.01)
+    observed: list[float] = []
+    seen = asyncio.Event()
+
+    def observe(seconds: float) -> None:
+        observed.append(seconds)
+        if len(observed) > 1:
+            seen.set()
+
+    watched = LoopLag(observe)
+    running = asyncio.create_task(watched.run())
+    await asyncio.sleep(0)
+    blocked_until = monotonic() + 0.2
+    while monotonic() < blocked_until:
+        pass
+
+    assert watched.seconds > 0.15  # which a probe in another thread could see already
+    await seen.wait()
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert observed[0] > 0.15
+
+
+# Metrics
+
+
+def test_requests_are_counted_by_usecase_operation_and_class_of_status(fresh: Gateway) -> None:
+    with Wire(fresh.url) as wire:
+        for key in ("1", "2"):
+            wire.ask("PUT", f"/v1/objects/plain/_/{key}", body=bytes(1000))
+        wire.ask("GET", "/v1/objects/plain/_/1")
+        wire.ask("GET", "/v1/objects/plain/_/1", {"range": "bytes=0-99"})
+        wire.ask("GET", "/v1/objects/plain/_/absent")
+        wire.ask("GET", "/v1/objects/plain/_/")
+        wire.ask("PUT", "/v1/objects/no-writes/_/k", body=b"x")
+        scrape = Scrape(fresh)
+
+    count = "pannier_requests_total"
+    assert scrape.value(count, usecase="plain", operation="put", status="2xx") == 2
+    assert scrape.value(count, usecase="plain", operation="get", status="2xx") == 2
+    assert scrape.value(count, usecase="plain", operation="get", status="4xx") == 1
+    assert scrape.value(count, usecase="plain", operation="list", status="2xx") == 1
+    assert scrape.value(count, usecase="no-writes", operation="put", status="5xx") == 1
+    assert scrape.value("pannier_received_bytes_total", usecase="plain", operation="put") == 2000
+    sent = {"usecase": "plain", "operation": "get", "status": "2xx"}
+    assert scrape.value("pannier_sent_bytes_total", **sent) == 1100
+    for histogram in ("pannier_request_duration_seconds", "pannier_request_first_byte_seconds"):
+        assert scrape.value(f"{histogram}_count", usecase="plain") == 6
+        assert scrape.value(f"{histogram}_bucket", usecase="plain", le="+Inf") == 6
+        assert 0 < scrape.value(f"{histogram}_sum", usecase="plain") < 60
+    whole = scrape.value("pannier_request_duration_seconds_sum")
+    assert scrape.value("pannier_request_first_byte_seconds_sum") <= whole
+
+
+def test_the_time_to_the_first_byte_ends_before_a_large_answer_does(fresh: Gateway) -> None:
+    path = "/v1/objects/plain/_/large"
+    exchange(fresh.url, "PUT", path, body=bytes(16 << 20))
+    exchange(fresh.url, "GET", path)
+
+    scrape = Scrape(fresh)
+    first = scrape.value("pannier_request_first_byte_seconds_sum", operation="get")
+    assert 0 < first < scrape.value("pannier_request_duration_seconds_sum", operation="get")
+
+
+def test_what_strangers_send_makes_no_labels(fresh: Gateway) -> None:
+    before = {str(sample.labels) for sample in Scrape(fresh).samples}
+    with Wire(fresh.url) as wire:
+        for number in range(30):
+            wire.ask("GET", f"/v1/objects/stranger-{number}/_/k")
+            wire.ask("GET", f"/nowhere/{number}")
+            wire.ask("PROPFIND", f"/v1/objects/plain/_/{number}")
+            wire.ask("PUT", f"/v1/objects/plain/number={number}/k", body=b"x")
+
+    new = {str(sample.labels) for sample in Scrape(fresh).samples} - before
+    assert not any("stranger" in labels or "PROPFIND" in labels for labels in new)
+    assert len(Scrape(fresh).samples) < 400
+
+
+def test_a_request_counts_as_in_flight_until_its_body_is_there(fresh: Gateway) -> None:
+    with Wire(fresh.url) as wire:
+        wire.send(b"PUT /v1/objects/plain/_/k HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nby")
+        while Scrape(fresh).value("pannier_requests_in_flight") != 1:
+            pass
+        wire.send(b"tes")
+        assert wire.answer().status == 200
+
+    assert Scrape(fresh).value("pannier_requests_in_flight") == 0
+
+
+def test_bytes_before_and_after_compression_are_counted(fresh: Gateway) -> None:
+    exchange(fresh.url, "PUT", "/v1/objects/packed/_/k", body=TEXT)
+    exchange(fresh.url, "PUT", "/v1/objects/plain/_/k", body=TEXT)
+    stored = exchange(fresh.url, "HEAD", "/v1/objects/packed/_/k").headers["x-sn-size"]
+
+    scrape = Scrape(fresh)
+    assert scrape.value("pannier_compression_input_bytes_total", usecase="packed") == len(TEXT)
+    assert scrape.value("pannier_compression_output_bytes_total") == int(stored)
+    assert scrape.value("pannier_compression_input_bytes_total", usecase="plain") == 0
+
+
+def test_asking_for_what_has_expired_is_counted(fresh: Gateway) -> None:
+    path = "/v1/objects/plain/_/k"
+    exchange(fresh.url, "PUT", path, {"x-sn-expiration": "ttl:0"}, b"x")
+    exchange(fresh.url, "GET", path)
+    exchange(fresh.url, "GET", path + "-that-never-was")
+
+    assert Scrape(fresh).value("pannier_expired_requests_total", usecase="plain") == 1
+
+
+def test_the_stores_operations_are_counted_and_timed(fresh: Gateway) -> None:
+    with Wire(fresh.url) as wire:
+        wire.ask("PUT", "/v1/objects/plain/_/k", body=b"x")
+        wire.ask("GET", "/v1/objects/plain/_/k")
+        wire.ask("GET", "/v1/objects/plain/_/absent")
+        wire.ask("GET", "/v1/objects/plain/_/")
+        wire.ask("DELETE", "/v1/objects/plain/_/k")
+
+    scrape, count = Scrape(fresh), "pannier_store_operation_duration_seconds_count"
+    for operation in ("put", "open", "list", "delete"):
+        labels = {"bucket": "default/main", "operation": operation, "outcome": "ok"}
+        assert scrape.value(count, **labels) == 1
+    assert scrape.value(count, operation="open", outcome="ObjectNotFound") == 1
+
+
+def test_the_configuration_and_the_loop_are_measured(gateway: Gateway) -> None:
+    scrape = Scrape(gateway)
+
+    digest = json.loads(exchange(gateway.admin_url, "GET", "/configz").body)["digest"]
+    assert scrape.value("pannier_config_info", digest=digest, generation="1") == 1
+    assert scrape.value("pannier_config_reloads_total", result="refused") == 0
+    assert scrape.value("pannier_config_age_seconds") > 0
+    assert any(each.name == "pannier_event_loop_lag_seconds_bucket" for each in scrape.samples)
+
+
+def test_every_metric_of_ours_has_its_name_its_unit_and_its_help(gateway: Gateway) -> None:
+    exchange(gateway.url, "GET", "/v1/objects/plain/_/k")
+    foreign = ("process_", "python_")
+
+    for family in Scrape(gateway).families:
+        assert family.name.startswith(("pannier_", *foreign))
+        assert family.documentation
+        assert not family.name.endswith(("_ms", "_milliseconds", "_kb"))
+        if family.type == "histogram":
+            assert family.name.endswith("_seconds")
+
+
+def test_a_scraper_that_speaks_openmetrics_is_answered_in_it(gateway: Gateway) -> None:
+    accept = {"accept": "application/openmetrics-text; version=1.0.0, text/plain;q=0.5"}
+
+    answer = exchange(gateway.admin_url, "GET", "/metrics", accept)
+
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    families = list(
+        openmetrics.text_string_to_metric_families(  # type: ignore[no-untyped-call]  # not typed there
+            answer.body.decode()
+        )
+    )
+    assert "pannier_requests" in {family.name for family in families}

@@ -1,0 +1,38 @@
+"""The data listener in this process, over any store: where a test has to reach behind the wire."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from pannier_gateway.api.connection import DataServer
+from pannier_gateway.api.objectstore import Door
+from pannier_gateway.clock import system_clock
+from pannier_gateway.codec import DecoderBudget
+from pannier_gateway.codec.workers import Workers
+from pannier_gateway.config.render import render
+from pannier_gateway.drain import Drain
+from pannier_gateway.metrics import Metrics
+from pannier_gateway.objects import Objects, Parts
+from pannier_gateway.stores.base import Store
+from support.manifests import Json, bucket, parsed, usecase
+
+
+@asynccontextmanager
+async def serving(store: Store, **spec: Json) -> AsyncIterator[str]:
+    """Serve usecase `attachments` (`spec` replaces fields of it) from `store`; its URL."""
+    manifests = parsed(bucket(), usecase("attachments", **spec))
+    config, _ = render(manifests.buckets, manifests.usecases, 1)
+    (one_usecase,), (one_bucket,) = config.usecases.values(), config.buckets.values()
+    drain = Drain()
+    metrics = Metrics(drain)
+    with ThreadPoolExecutor(2) as pool:
+        parts = Parts(system_clock, Workers(pool, DecoderBudget()), metrics)
+        objects = Objects(one_usecase, one_bucket, store, parts)
+        server = DataServer(
+            Door(lambda: {"attachments": objects}, drain, metrics), handler_cancellation=True
+        )
+        listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+        async with listening:
+            yield "http://127.0.0.1:{1}".format(*listening.sockets[0].getsockname())
+        await server.shutdown(0)
