@@ -17,4 +17,4 @@ def keep_buffers() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_ARENA_MAX, 1)
         mallopt(M_MMAP_THRESHOLD, MIB)
-        mallopt(M_TRIM_THRESHOLD, 16 * MIB)
+        mallopt(M_TRIM_THRESHOLD, 4 * MIB)

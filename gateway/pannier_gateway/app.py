@@ -70,7 +70,8 @@ class Gateway:
         gateway = cls(settings)
         with gateway._pool:
             async with gateway._closing:
-                await gateway._open_stores(gateway.config)
+                for key, bucket in gateway.config.buckets.items():
+                    await gateway._open(key, bucket)
                 gateway._serve(gateway.config)
                 async with in_background(*gateway._chores()):
                     yield gateway
@@ -112,28 +113,28 @@ class Gateway:
         """Take up each new configuration; a store that can't be had costs only its own usecases."""
         while True:
             config = await self._changes.get()
-            try:
-                await self._open_stores(config)
-            except (StoreUnavailable, OSError) as error:
-                log.error("store not opened", extra={"error": str(error)})
+            for key, bucket in config.buckets.items():
+                try:
+                    await self._open(key, bucket)
+                except (StoreUnavailable, OSError) as error:
+                    log.error("store not opened", extra={"bucket": key, "error": str(error)})
             self._serve(config)
 
-    async def _open_stores(self, config: GatewayConfig) -> None:
+    async def _open(self, key: str, bucket: BucketConfig) -> None:
         """Open what is new. Stores no longer named stay open for the requests that use them."""
-        for key, bucket in config.buckets.items():
-            if bucket.type == "Filesystem" and key not in self._stores:
-                self._absent[key] = f"bucket {key} could not be opened: see the gateway's log"
-                self._stores[key] = await self._closing.enter_async_context(
-                    FileStore.start(
-                        folder_of(bucket, self._settings.data_dir),
-                        self._pool,
-                        durability=self._settings.durability,
-                    )
+        if bucket.type == "Filesystem" and key not in self._stores:
+            self._absent[key] = f"bucket {key} could not be opened: see the gateway's log"
+            self._stores[key] = await self._closing.enter_async_context(
+                FileStore.start(
+                    folder_of(bucket, self._settings.data_dir),
+                    self._pool,
+                    durability=self._settings.durability,
                 )
-                del self._absent[key]
-            elif bucket.type != "Filesystem":
-                self._absent[key] = f"bucket {key} has type {bucket.type}, which is not served yet"
-                log.warning("bucket not served", extra={"bucket": key, "type": bucket.type})
+            )
+            del self._absent[key]
+        elif bucket.type != "Filesystem":
+            self._absent[key] = f"bucket {key} has type {bucket.type}, which is not served yet"
+            log.warning("bucket not served", extra={"bucket": key, "type": bucket.type})
 
     def _serve(self, config: GatewayConfig) -> None:
         """From now on requests meet this configuration; those in flight keep theirs."""

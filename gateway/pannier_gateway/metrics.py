@@ -176,13 +176,13 @@ class Metrics:
         self.config = ConfigMetrics(registry)
         self.compression_input = Counter(
             "pannier_compression_input_bytes",
-            "Bytes of bodies that were stored compressed, before.",
+            "Bytes of bodies that the gateway compressed, before.",
             ["usecase"],
             registry=registry,
         )
         self.compression_output = Counter(
             "pannier_compression_output_bytes",
-            "Bytes of bodies that were stored compressed, after.",
+            "Bytes of bodies that the gateway compressed, after.",
             ["usecase"],
             registry=registry,
         )

@@ -59,9 +59,8 @@ async def data(settings: Settings, gateway: Gateway) -> AsyncIterator[str]:
     listening = [await loop.create_server(server, sock=listener, backlog=BACKLOG)]
     where = url(listener)
     if settings.socket is not None:
-        free(settings.socket)
-        listening.append(await loop.create_unix_server(server, str(settings.socket)))
-        settings.socket.chmod(0o666)  # whoever the pod's containers run as
+        at_path = bind_path(settings.socket)
+        listening.append(await loop.create_unix_server(server, sock=at_path, backlog=BACKLOG))
         where += f" socket {settings.socket}"
     try:
         yield where
@@ -86,6 +85,19 @@ def bind(address: Address, option: str) -> socket.socket:
     except OSError as error:
         listener.close()
         raise SettingsError(f"{option} {address}: {error.strerror}") from error
+    return listener
+
+
+def bind_path(path: Path) -> socket.socket:
+    """Raises SettingsError when the path can't be had."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        free(path)
+        listener.bind(str(path))
+        path.chmod(0o666)  # whoever the pod's containers run as
+    except OSError as error:
+        listener.close()
+        raise SettingsError(f"--socket {path}: {error.strerror or error}") from error
     return listener
 
 

@@ -97,6 +97,7 @@ class Upload:
         with refusals():
             async for piece in self._body:
                 yield piece
+                del piece
 
 
 async def receive(body: Body, metadata: Metadata, rules: UploadRules, workers: Workers) -> Upload:
@@ -151,6 +152,7 @@ async def limited(body: Body, rules: UploadRules) -> AsyncGenerator[bytes, None]
         size += len(piece)
         rules.check(size)
         yield piece
+        del piece
 
 
 async def beginning(pieces: AsyncIterator[bytes]) -> tuple[bytes, bool]:
@@ -167,8 +169,10 @@ async def beginning(pieces: AsyncIterator[bytes]) -> tuple[bytes, bool]:
 
 async def chained(head: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     yield head
+    del head  # not to be kept for as long as the body lasts; nor are pieces, in what follows
     async for piece in rest:
         yield piece
+        del piece
 
 
 @contextmanager

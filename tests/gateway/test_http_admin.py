@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -18,11 +16,10 @@ from pannier_gateway import lag
 from pannier_gateway.admin import Admin
 from pannier_gateway.config.model import GatewayConfig
 from pannier_gateway.lag import LoopLag
-from support.gateway import Gateway, running_gateway
-from support.wire import Wire, exchange
+from support.gateway import Gateway
+from support.wire import Wire, exchange, head
 from support.zstd_bodies import text
 
-SERVED = Path(__file__).with_name("served.yaml")
 TEXT = text(50_000)
 
 
@@ -44,11 +41,20 @@ class Scrape:
         )
 
 
+class Growth:
+    """What has been added to each sample since it was made."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._before = Scrape(gateway)
+
+    def by(self, name: str, **labels: str) -> float:
+        return Scrape(self._gateway).value(name, **labels) - self._before.value(name, **labels)
+
+
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway that nobody else asks."""
-    with running_gateway(tmp_path / "data", manifests=SERVED) as gateway:
-        yield gateway
+def growth(gateway: Gateway) -> Growth:
+    return Growth(gateway)
 
 
 # Pages
@@ -181,102 +187,100 @@ async def test_a_loop_that_is_blocked_is_seen_to_be_late(monkeypatch: pytest.Mon
 # Metrics
 
 
-def test_requests_are_counted_by_usecase_operation_and_class_of_status(fresh: Gateway) -> None:
-    with Wire(fresh.url) as wire:
-        for key in ("1", "2"):
-            wire.ask("PUT", f"/v1/objects/plain/_/{key}", body=bytes(1000))
-        wire.ask("GET", "/v1/objects/plain/_/1")
-        wire.ask("GET", "/v1/objects/plain/_/1", {"range": "bytes=0-99"})
-        wire.ask("GET", "/v1/objects/plain/_/absent")
-        wire.ask("GET", "/v1/objects/plain/_/")
-        wire.ask("PUT", "/v1/objects/no-writes/_/k", body=b"x")
-        scrape = Scrape(fresh)
+def test_requests_are_counted_by_usecase_operation_and_class_of_status(
+    wire: Wire, plain: str, scope: str, growth: Growth
+) -> None:
+    for key in ("1", "2"):
+        wire.ask("PUT", plain + key, body=bytes(1000))
+    wire.ask("GET", plain + "1")
+    wire.ask("GET", plain + "1", {"range": "bytes=0-99"})
+    wire.ask("GET", plain + "absent")
+    wire.ask("GET", plain)
+    wire.ask("PUT", f"/v1/objects/no-writes/{scope}/k", body=b"x")
 
     count = "pannier_requests_total"
-    assert scrape.value(count, usecase="plain", operation="put", status="2xx") == 2
-    assert scrape.value(count, usecase="plain", operation="get", status="2xx") == 2
-    assert scrape.value(count, usecase="plain", operation="get", status="4xx") == 1
-    assert scrape.value(count, usecase="plain", operation="list", status="2xx") == 1
-    assert scrape.value(count, usecase="no-writes", operation="put", status="5xx") == 1
-    assert scrape.value("pannier_received_bytes_total", usecase="plain", operation="put") == 2000
+    assert growth.by(count, usecase="plain", operation="put", status="2xx") == 2
+    assert growth.by(count, usecase="plain", operation="get", status="2xx") == 2
+    assert growth.by(count, usecase="plain", operation="get", status="4xx") == 1
+    assert growth.by(count, usecase="plain", operation="list", status="2xx") == 1
+    assert growth.by(count, usecase="no-writes", operation="put", status="5xx") == 1
+    assert growth.by("pannier_received_bytes_total", usecase="plain", operation="put") == 2000
     sent = {"usecase": "plain", "operation": "get", "status": "2xx"}
-    assert scrape.value("pannier_sent_bytes_total", **sent) == 1100
-    for histogram in ("pannier_request_duration_seconds", "pannier_request_first_byte_seconds"):
-        assert scrape.value(f"{histogram}_count", usecase="plain") == 6
-        assert scrape.value(f"{histogram}_bucket", usecase="plain", le="+Inf") == 6
-        assert 0 < scrape.value(f"{histogram}_sum", usecase="plain") < 60
-    whole = scrape.value("pannier_request_duration_seconds_sum")
-    assert scrape.value("pannier_request_first_byte_seconds_sum") <= whole
+    assert growth.by("pannier_sent_bytes_total", **sent) == 1100
 
 
-def test_the_time_to_the_first_byte_ends_before_a_large_answer_does(fresh: Gateway) -> None:
-    path = "/v1/objects/plain/_/large"
-    exchange(fresh.url, "PUT", path, body=bytes(16 << 20))
-    exchange(fresh.url, "GET", path)
+def test_how_long_requests_take_falls_into_buckets(wire: Wire, plain: str, growth: Growth) -> None:
+    wire.ask("PUT", plain + "k", body=bytes(16 << 20))
+    wire.ask("GET", plain + "k")
 
-    scrape = Scrape(fresh)
-    first = scrape.value("pannier_request_first_byte_seconds_sum", operation="get")
-    assert 0 < first < scrape.value("pannier_request_duration_seconds_sum", operation="get")
-
-
-def test_what_strangers_send_makes_no_labels(fresh: Gateway) -> None:
-    before = {str(sample.labels) for sample in Scrape(fresh).samples}
-    with Wire(fresh.url) as wire:
-        for number in range(30):
-            wire.ask("GET", f"/v1/objects/stranger-{number}/_/k")
-            wire.ask("GET", f"/nowhere/{number}")
-            wire.ask("PROPFIND", f"/v1/objects/plain/_/{number}")
-            wire.ask("PUT", f"/v1/objects/plain/number={number}/k", body=b"x")
-
-    new = {str(sample.labels) for sample in Scrape(fresh).samples} - before
-    assert not any("stranger" in labels or "PROPFIND" in labels for labels in new)
-    assert len(Scrape(fresh).samples) < 400
+    whole, first = "pannier_request_duration_seconds", "pannier_request_first_byte_seconds"
+    for histogram in (whole, first):
+        assert growth.by(f"{histogram}_count", usecase="plain") == 2
+        assert growth.by(f"{histogram}_bucket", usecase="plain", le="+Inf") == 2
+        assert growth.by(f"{histogram}_bucket", usecase="plain", le="0.0005") < 2
+    took = growth.by(f"{whole}_sum", operation="get")
+    assert 0 < growth.by(f"{first}_sum", operation="get") < took < 60
 
 
-def test_a_request_counts_as_in_flight_until_its_body_is_there(fresh: Gateway) -> None:
-    with Wire(fresh.url) as wire:
-        wire.send(b"PUT /v1/objects/plain/_/k HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nby")
-        while Scrape(fresh).value("pannier_requests_in_flight") != 1:
-            pass
-        wire.send(b"tes")
-        assert wire.answer().status == 200
+def test_what_strangers_send_makes_no_labels(gateway: Gateway, wire: Wire) -> None:
+    before = {str(sample.labels) for sample in Scrape(gateway).samples}
+    for number in range(30):
+        wire.ask("GET", f"/v1/objects/stranger-{number}/_/k")
+        wire.ask("GET", f"/nowhere/{number}")
+        wire.ask("PROPFIND", f"/v1/objects/plain/_/{number}")
+        wire.ask("PUT", f"/v1/objects/plain/number={number}/k", body=b"x")
 
-    assert Scrape(fresh).value("pannier_requests_in_flight") == 0
-
-
-def test_bytes_before_and_after_compression_are_counted(fresh: Gateway) -> None:
-    exchange(fresh.url, "PUT", "/v1/objects/packed/_/k", body=TEXT)
-    exchange(fresh.url, "PUT", "/v1/objects/plain/_/k", body=TEXT)
-    stored = exchange(fresh.url, "HEAD", "/v1/objects/packed/_/k").headers["x-sn-size"]
-
-    scrape = Scrape(fresh)
-    assert scrape.value("pannier_compression_input_bytes_total", usecase="packed") == len(TEXT)
-    assert scrape.value("pannier_compression_output_bytes_total") == int(stored)
-    assert scrape.value("pannier_compression_input_bytes_total", usecase="plain") == 0
+    new = {str(sample.labels) for sample in Scrape(gateway).samples} - before
+    assert not [labels for labels in new if "stranger" in labels or "PROPFIND" in labels]
+    assert len(new) < 150
 
 
-def test_asking_for_what_has_expired_is_counted(fresh: Gateway) -> None:
-    path = "/v1/objects/plain/_/k"
-    exchange(fresh.url, "PUT", path, {"x-sn-expiration": "ttl:0"}, b"x")
-    exchange(fresh.url, "GET", path)
-    exchange(fresh.url, "GET", path + "-that-never-was")
+def test_a_request_counts_as_in_flight_until_its_body_is_there(
+    wire: Wire, plain: str, growth: Growth
+) -> None:
+    wire.send(head("PUT", plain + "k", {"content-length": "5"}) + b"by")
+    while growth.by("pannier_requests_in_flight") != 1:
+        pass
+    wire.send(b"tes")
+    assert wire.answer().status == 200
 
-    assert Scrape(fresh).value("pannier_expired_requests_total", usecase="plain") == 1
+    assert growth.by("pannier_requests_in_flight") == 0
 
 
-def test_the_stores_operations_are_counted_and_timed(fresh: Gateway) -> None:
-    with Wire(fresh.url) as wire:
-        wire.ask("PUT", "/v1/objects/plain/_/k", body=b"x")
-        wire.ask("GET", "/v1/objects/plain/_/k")
-        wire.ask("GET", "/v1/objects/plain/_/absent")
-        wire.ask("GET", "/v1/objects/plain/_/")
-        wire.ask("DELETE", "/v1/objects/plain/_/k")
+def test_bytes_before_and_after_compression_are_counted(
+    wire: Wire, plain: str, packed: str, growth: Growth
+) -> None:
+    for place in (plain, packed):
+        wire.ask("PUT", place + "k", body=TEXT)
+    stored = wire.ask("HEAD", packed + "k").headers["x-sn-size"]
 
-    scrape, count = Scrape(fresh), "pannier_store_operation_duration_seconds_count"
+    assert growth.by("pannier_compression_input_bytes_total", usecase="packed") == len(TEXT)
+    assert growth.by("pannier_compression_output_bytes_total") == int(stored)
+    assert growth.by("pannier_compression_input_bytes_total", usecase="plain") == 0
+
+
+def test_asking_for_what_has_expired_is_counted(wire: Wire, plain: str, growth: Growth) -> None:
+    wire.ask("PUT", plain + "k", {"x-sn-expiration": "ttl:0"}, b"x")
+    wire.ask("GET", plain + "k")
+    wire.ask("GET", plain + "never")
+
+    assert growth.by("pannier_expired_requests_total", usecase="plain") == 1
+
+
+def test_the_stores_operations_are_counted_and_timed(
+    wire: Wire, plain: str, growth: Growth
+) -> None:
+    wire.ask("PUT", plain + "k", body=b"x")
+    wire.ask("GET", plain + "k")
+    wire.ask("GET", plain + "absent")
+    wire.ask("GET", plain)
+    wire.ask("DELETE", plain + "k")
+
+    count = "pannier_store_operation_duration_seconds_count"
     for operation in ("put", "open", "list", "delete"):
         labels = {"bucket": "default/main", "operation": operation, "outcome": "ok"}
-        assert scrape.value(count, **labels) == 1
-    assert scrape.value(count, operation="open", outcome="ObjectNotFound") == 1
+        assert growth.by(count, **labels) == 1
+    assert growth.by(count, operation="open", outcome="ObjectNotFound") == 1
 
 
 def test_the_configuration_and_the_loop_are_measured(gateway: Gateway) -> None:

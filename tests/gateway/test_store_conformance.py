@@ -29,12 +29,15 @@ from support.stores import (
     Body,
     ManualClock,
     World,
+    about,
     draft,
     pages,
     paths,
     put,
     read,
+    shown_on,
     streamed,
+    utf8,
     whole,
 )
 
@@ -69,10 +72,6 @@ def store(world: World) -> Store:
 @pytest.fixture
 def clock(world: World) -> ManualClock:
     return world.clock
-
-
-def utf8(text: str) -> bytes:
-    return text.encode()
 
 
 # Objects and their names
@@ -254,19 +253,6 @@ MATCHING: list[tuple[Conditions, bool, bool]] = [
     (Conditions(if_match=("tag",), if_unmodified_since=NOON - SECOND), False, True),
 ]
 """Conditions ("tag": the object's own), whether they hold where nothing is, and where it is."""
-
-
-def about(conditions: Conditions, etag: str) -> Conditions:
-    """`conditions` with "tag" replaced by `etag`."""
-
-    def named(tags: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return None if tags is None else tuple(etag if tag == "tag" else tag for tag in tags)
-
-    return Conditions(
-        if_match=named(conditions.if_match),
-        if_none_match=named(conditions.if_none_match),
-        if_unmodified_since=conditions.if_unmodified_since,
-    )
 
 
 async def test_a_conditional_put_over_an_object(world: World) -> None:
@@ -538,15 +524,10 @@ async def test_a_page_has_a_next_one_only_where_more_follows(store: Store) -> No
     for delimiter, entries in (("", keys), ("/", ["a", "b/", "c", "d/"])):
         for limit in range(1, 8):
             listed = [page async for page in pages(store, Listing("", "", limit, delimiter))]
-            shown = [entries_of(page) for page in listed]
+            shown = [shown_on(page) for page in listed]
 
             assert shown == [entries[i : i + limit] for i in range(0, len(entries), limit)]
             assert [page.next for page in listed] == [*(names[-1] for names in shown[:-1]), None]
-
-
-def entries_of(page: Page) -> list[str]:
-    """What a page shows, in order."""
-    return sorted([*(record.path for record in page.records), *page.prefixes], key=utf8)
 
 
 async def test_an_empty_store_has_one_empty_page(store: Store) -> None:
@@ -591,7 +572,7 @@ async def test_a_listing_begins_after_the_given_path(store: Store) -> None:
 
     async def after(start: str, prefix: str = "", delimiter: str = "") -> list[str]:
         page = await store.list(Listing(prefix, start, delimiter=delimiter))
-        return entries_of(page)
+        return shown_on(page)
 
     assert await after("a/1") == ["a/2", "b", "b/1", "c"]
     assert await after("a/1.5") == ["a/2", "b", "b/1", "c"]

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -109,6 +109,29 @@ async def paths(store: Store, prefix: str = "", limit: int = 1000) -> list[str]:
     """All paths under `prefix`, in the order they are listed."""
     listed = pages(store, Listing(prefix, limit=limit))
     return [record.path async for page in listed for record in page.records]
+
+
+def shown_on(page: Page) -> list[str]:
+    """What a page shows, records and prefixes, in order."""
+    return sorted([*(record.path for record in page.records), *page.prefixes], key=utf8)
+
+
+def utf8(text: str) -> bytes:
+    """What paths are ordered by."""
+    return text.encode()
+
+
+def about(conditions: Conditions, etag: str) -> Conditions:
+    """`conditions` where the tag "tag" stands for `etag`."""
+
+    def named(tags: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if tags is None else tuple(etag if tag == "tag" else tag for tag in tags)
+
+    return replace(
+        conditions,
+        if_match=named(conditions.if_match),
+        if_none_match=named(conditions.if_none_match),
+    )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pannier_gateway.api.sent import CLOSED
 
 log = logging.getLogger("pannier.api")
 
+READ_BUFFER = 64 * 1024  # bytes of a body that may wait here
 KEEP_ALIVE_SECONDS = 75.0  # longer than clients keep an idle connection
 CLOSING = {"content-type": "application/json", "connection": "close"}
 
@@ -50,8 +51,12 @@ class Connection(RequestHandler):
         self._lingering_time = 0.0  # there is no telling where the next request begins
 
     def close(self) -> None:
-        """Close when idle. aiohttp's own `close` drops the rest of a body that is coming in."""
-        if self._current_request is None and not self._messages:
+        """Close unless a request is at hand: aiohttp would drop the rest of its body."""
+        if self._current_request is not None or self._messages:
+            return
+        if self._waiter is not None:
+            self.force_close()  # idle, and aiohttp would leave it open until the drain is over
+        else:
             super().close()
 
     def handle_error(
@@ -81,6 +86,7 @@ class DataServer(web.Server):
             self,
             loop=self._loop,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
+            read_bufsize=READ_BUFFER,
             auto_decompress=False,
             access_log=None,  # type: ignore[arg-type]  # an exchange logs itself
         )

@@ -143,7 +143,9 @@ class Exchange:
         request = self.request
         ends = "content-length" in headers or "transfer-encoding" in headers or status in BODILESS
         if status >= 400 and EXPECT in request.headers:
-            ends = False  # the next request may come where the body was to be, had it been asked for
+            ends = (
+                False  # the next request may come where the body was to be, had it been asked for
+            )
         self.keep_alive = ends and request.keep_alive and not self._drain.begun
         if not self.keep_alive:
             headers = {**headers, "connection": "close"}

@@ -25,6 +25,7 @@ class IncomingBody:
         while piece := await self._next():
             self.received += len(piece)
             yield piece
+            del piece  # whoever has taken it decides how long it is kept
 
     async def _next(self) -> bytes:
         """The next piece; empty at the end. Waits only where nothing has arrived."""

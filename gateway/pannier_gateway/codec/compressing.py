@@ -33,25 +33,28 @@ class Compressing(Stream):
         self._executor = executor
 
     async def _compress(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-        block, sizes = bytearray(), array("I")
+        block, filled = memoryview(bytearray(FRAME_SIZE)), 0
+        sizes = array("I")
         async for chunk in body:
             self.original_size += len(chunk)
             rest = memoryview(chunk)
-            while len(block) + len(rest) >= FRAME_SIZE:
-                room = FRAME_SIZE - len(block)
-                block += rest[:room]
-                rest = rest[room:]
+            while filled + len(rest) >= FRAME_SIZE:
+                room = FRAME_SIZE - filled
+                block[filled:], rest = rest[:room], rest[room:]
                 yield await self._frame(block, sizes)
-                block.clear()
-            block += rest
-        if block or not sizes:
-            yield await self._frame(block, sizes)
+                filled = 0
+            block[filled : filled + len(rest)] = rest
+            filled += len(rest)
+            del chunk, rest  # the block has it now
+        if filled or not sizes:
+            yield await self._frame(block[:filled], sizes)
         if len(sizes) > 1:
             for piece in write_table(sizes, FRAME_SIZE, self.original_size):
                 yield piece
 
-    async def _frame(self, block: bytearray, sizes: "array[int]") -> bytes:
+    async def _frame(self, block: memoryview, sizes: "array[int]") -> bytes:
         loop = asyncio.get_running_loop()
         frame = await loop.run_in_executor(self._executor, compress, block, self._level)
+        frame = bytes(memoryview(frame))  # zstd made room for the worst: give that back
         sizes.append(len(frame))
         return frame

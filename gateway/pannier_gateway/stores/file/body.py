@@ -163,9 +163,14 @@ def as_store_error(error: OSError) -> StoreFull | StoreUnavailable:
 
 def demand_room(fd: int) -> None:
     """Raises StoreFull when less than RESERVE bytes are free where `fd` lives."""
-    room = os.fstatvfs(fd)
-    if room.f_bavail * room.f_frsize < RESERVE:
+    if free_bytes(fd) < RESERVE:
         raise StoreFull()
+
+
+def free_bytes(place: Path | int) -> int:
+    """Room that is left where a path, or an open file, lives."""
+    room = os.statvfs(place)
+    return room.f_bavail * room.f_frsize
 
 
 def write_all(file: FileIO, data: Buffer) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,11 +13,12 @@ from pannier_gateway.clock import Clock
 from pannier_gateway.errors import PannierError, StoreUnavailable
 from pannier_gateway.stores.file import index
 from pannier_gateway.stores.file.batch import Batch, Change, Verdict
-from pannier_gateway.stores.file.body import RESERVE, BodyFolder
+from pannier_gateway.stores.file.body import RESERVE, BodyFolder, free_bytes
 
 log = logging.getLogger("pannier.store")
 
 MOST_IN_A_BATCH = 512
+WORTH_GIVING_BACK = 1024 * 1024  # bytes
 Waiting = tuple[Change, "asyncio.Future[Verdict]"]
 
 
@@ -99,6 +99,7 @@ class Committer:
             log.error("commit failed", extra={"changes": len(changes), "error": str(error)})
             return [index.as_store_error(error)] * len(changes)
         self._remove_files(batch.files_to_remove)
+        self._give_back()
         return verdicts
 
     def _remove_files(self, bodies: Sequence[int]) -> None:
@@ -108,17 +109,25 @@ class Committer:
             except OSError as error:  # the next start collects it
                 log.warning("file not removed", extra={"body": body, "error": str(error)})
 
+    def _give_back(self) -> None:
+        """Where the disk is short of room, the index must not sit on any that it has no use for."""
+        room = free_bytes(self._folder)
+        if room >= 2 * RESERVE:
+            return
+        try:
+            if room < RESERVE or index.emptied(self._connection) >= WORTH_GIVING_BACK:
+                index.shrink(self._connection)
+        except sqlite3.Error as error:  # after the next commit it is tried again
+            log.warning("index not shrunk", extra={"error": str(error)})
+
     def _decide_and_write(self, changes: Sequence[Change]) -> tuple[Batch, list[Verdict]]:
         with transaction(self._connection) as connection:
             rows = index.rows_at(connection, list({change.path for change in changes}))
-            batch = Batch(rows, self._clock(), full=self._full())
+            full = free_bytes(self._folder) < RESERVE
+            batch = Batch(rows, self._clock(), full=full)
             verdicts = [verdict_on(change, batch) for change in changes]
             write(connection, batch)
         return batch, verdicts
-
-    def _full(self) -> bool:
-        room = os.statvfs(self._folder)
-        return room.f_bavail * room.f_frsize < RESERVE
 
 
 @contextmanager

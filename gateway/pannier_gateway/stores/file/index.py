@@ -35,6 +35,7 @@ COLUMNS = "path, body, filed, size, checksum, created, expires, attributes"
 SELECT = f"SELECT {COLUMNS} FROM objects WHERE path = ?"
 SELECT_WHOLE = f"SELECT {COLUMNS}, data FROM objects LEFT JOIN bodies USING (body) WHERE path = ?"
 CACHED_STATEMENTS = 512
+MOST_PAGES_MOVED = 2048  # 8 MiB
 TWO_TO_64 = 1 << 64
 SIGN = 1 << 63
 
@@ -90,6 +91,7 @@ def prepare(path: Path) -> int:
     """
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only in a new file
             connection.execute("PRAGMA journal_mode = WAL")
             demand_format(connection, path)
             connection.execute("DELETE FROM starts")
@@ -189,6 +191,25 @@ def write_bodies(connection: sqlite3.Connection, bodies: Sequence[tuple[int, byt
     values = ",".join(["(?,?)"] * len(bodies))
     flat = [value for body in bodies for value in body]
     connection.execute(f"INSERT INTO bodies VALUES {values}", flat)
+
+
+def emptied(connection: sqlite3.Connection) -> int:
+    """Bytes that the index has and does not need."""
+    pages, size = (
+        connection.execute(f"PRAGMA {asked}").fetchone()[0]
+        for asked in ("freelist_count", "page_size")
+    )
+    return int(pages) * int(size)
+
+
+def shrink(connection: sqlite3.Connection) -> None:
+    """Give the pages that deletes emptied back to the disk, and the log too.
+
+    Only so many at a time: they pass through the log, which must find room meanwhile.
+    """
+    connection.executescript(  # `execute` would take one step of the first, and one page
+        f"PRAGMA incremental_vacuum({MOST_PAGES_MOVED}); PRAGMA wal_checkpoint(TRUNCATE);"
+    )
 
 
 def delete_bodies(connection: sqlite3.Connection, bodies: Sequence[int]) -> None:

@@ -31,7 +31,7 @@ log = logging.getLogger("pannier.store")
 Durability = Literal["full", "relaxed"]
 T = TypeVar("T")
 
-PIECE = 1024 * 1024  # bytes that one trip to a worker thread writes
+PIECE = 64 * 1024  # bytes that one trip to a worker thread writes, at least
 SMALL = 64 * 1024  # bodies up to here live in the index
 STARTS = 40  # a body's number: the start of the process above, a count within it below
 OPENING_TRIES = 10  # a reader that loses its file to a writer looks again
@@ -206,6 +206,7 @@ async def gathered(source: Source) -> AsyncIterator[list[Buffer]]:
     async for piece in source:
         pieces.append(piece)
         size += len(piece)
+        del piece
         if size >= PIECE:
             yield pieces
             pieces, size = [], 0

@@ -1,0 +1,428 @@
+"""The gateway as a process: how it starts or says why not, follows its files, and ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pannier_gateway.config import model, render, resources
+from pannier_gateway.config.documents import read
+from support.gateway import QUICKSTART, Gateway, running_gateway, started
+from support.manifests import bucket, usecase
+from support.wire import Answer, CutOff, Wire, exchange, head
+from support.zstd_bodies import noise
+
+pytestmark = pytest.mark.slow
+
+LARGE = noise(1 << 20) * 16  # more than sockets hold
+FREE = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
+
+
+def metrics(gateway: Gateway) -> str:
+    return exchange(gateway.admin_url, "GET", "/metrics").body.decode()
+
+
+def events(gateway: Gateway) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in gateway.log.read_text().splitlines()]
+
+
+def write(path: Path, *manifests: object) -> Path:
+    """Put manifests where the gateway may be looking, in one move."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(yaml.safe_dump_all(manifests))
+    return draft.replace(path)
+
+
+# A start that fails
+
+
+def complaint(
+    arguments: Sequence[str], environment: dict[str, str] | None = None, folder: Path | None = None
+) -> str:
+    """The one line that a gateway says when it can't start; log lines are JSON, this one is not."""
+    failed = subprocess.run(
+        [sys.executable, "-m", "pannier_gateway", *arguments],
+        env=os.environ | (environment or {}),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (failed.returncode, failed.stdout) == (2, ""), failed.stderr
+    said = [line for line in failed.stderr.splitlines() if not line.startswith("{")]
+    assert len(said) == 1, failed.stderr
+    assert said[0].startswith("pannier-gateway: ")
+    return said[0].removeprefix("pannier-gateway: ")
+
+
+def test_a_setting_that_makes_no_sense_ends_it() -> None:
+    assert "--lisen" in complaint(["--lisen", "127.0.0.1:0"])
+    assert "PANNIER_DRAIN" in complaint([], {"PANNIER_DRAIN": "long"})
+
+
+@pytest.mark.parametrize("option", ["--listen", "--admin-listen"])
+def test_a_port_in_use_ends_it(tmp_path: Path, option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = complaint(
+            ["--manifests", str(QUICKSTART), *FREE, option, f"127.0.0.1:{port}"], folder=tmp_path
+        )
+
+    assert said == f"{option} 127.0.0.1:{port}: Address already in use"
+
+
+def test_an_address_that_is_not_ours_ends_it(tmp_path: Path) -> None:
+    arguments = ["--manifests", str(QUICKSTART), *FREE, "--listen", "no-such-host.invalid:0"]
+
+    assert "--listen no-such-host.invalid:0" in complaint(arguments, folder=tmp_path)
+
+
+def test_manifests_that_cannot_be_read_end_it(tmp_path: Path) -> None:
+    assert "absent.yaml" in complaint(["--manifests", "absent.yaml", *FREE], folder=tmp_path)
+
+    broken = write(tmp_path / "broken.yaml", usecase("spelled", suspnd="All"))
+    said = complaint(["--manifests", str(broken), *FREE], folder=tmp_path)
+    assert "broken.yaml" in said
+    assert "suspnd" in said
+
+
+def test_a_configuration_that_cannot_be_read_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text('{"major": 99, "minor": 0}')
+
+    assert "version 99.0" in complaint(["--config", "c.json", *FREE], folder=tmp_path)
+    assert "none.json" in complaint(["--config", "none.json", *FREE], folder=tmp_path)
+
+
+@pytest.mark.parametrize("place", ["file/below", "/proc/nowhere"])
+def test_a_data_directory_that_cannot_be_written_ends_it(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("not a directory")
+
+    said = complaint(["--manifests", str(QUICKSTART), *FREE, "--data-dir", place], folder=tmp_path)
+
+    assert place in said
+
+
+def test_a_socket_that_somebody_listens_on_ends_it(tmp_path: Path) -> None:
+    path = tmp_path / "live.sock"
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(path))
+        taken.listen()
+        arguments = ["--manifests", str(QUICKSTART), *FREE, "--socket", str(path)]
+        said = complaint(arguments, folder=tmp_path)
+
+    assert said == f"--socket {path}: another process listens on it"
+    assert path.is_socket()
+
+
+@pytest.mark.parametrize("place", ["absent/x.sock", "file"])
+def test_a_socket_that_cannot_be_made_ends_it(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("not a socket")
+    arguments = ["--manifests", str(QUICKSTART), *FREE, "--socket", place]
+
+    assert f"--socket {place}: " in complaint(arguments, folder=tmp_path)
+    assert (tmp_path / "file").read_text() == "not a socket"
+
+
+def test_a_data_directory_in_use_ends_it(tmp_path: Path) -> None:
+    with running_gateway(tmp_path / "data") as first:
+        arguments = ["--manifests", str(QUICKSTART), *FREE, "--data-dir", str(tmp_path / "data")]
+        said = complaint(arguments)
+
+        assert f"in use by another process (pid {first.process.pid})" in said
+        assert exchange(first.url, "GET", "/health").status == 200
+
+
+# A start
+
+
+def test_it_says_on_one_line_where_it_listens(tmp_path: Path) -> None:
+    with running_gateway(tmp_path / "data") as gateway:
+        assert exchange(gateway.url, "GET", "/health").status == 200
+        assert exchange(gateway.admin_url, "GET", "/startupz").status == 200
+        assert gateway.stop() == 0
+        assert gateway.process.stdout is not None
+        assert gateway.process.stdout.read() == ""
+
+
+def test_it_can_be_told_everything_by_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PANNIER_MANIFESTS", str(QUICKSTART))
+    monkeypatch.setenv("PANNIER_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("PANNIER_SOCKET", str(tmp_path / "x.sock"))
+    monkeypatch.setenv("PANNIER_LOG_LEVEL", "debug")
+
+    with started([], tmp_path / "log") as gateway:
+        path = "/v1/objects/attachments/_/k"
+        token = {"x-os-auth": "Bearer sesame", "authorization": "Bearer sesame"}
+        assert exchange(gateway.url, "PUT", path, token, b"contents").status == 200
+        assert gateway.socket == tmp_path / "x.sock"
+        assert (tmp_path / "data" / "default" / "main").is_dir()
+
+    (line,) = (event for event in events(gateway) if event["event"] == "request ended")
+    assert line["method"] == "PUT"
+    assert line["target"] == path
+    assert line["status"] == 200
+    assert (line["bytes_in"], line["level"]) == (8, "debug")
+    assert "sesame" not in gateway.log.read_text()
+    assert "contents" not in gateway.log.read_text()
+
+
+def test_success_is_not_logged_unless_asked_for(tmp_path: Path) -> None:
+    with running_gateway(tmp_path / "data") as gateway:
+        exchange(gateway.url, "PUT", "/v1/objects/attachments/_/k", body=b"x")
+        exchange(gateway.url, "GET", "/v1/objects/attachments/_/k")
+        exchange(gateway.url, "PUT", "/v1/objects/nobodys/_/k", body=b"x")
+
+    ended = [each for each in events(gateway) if each["event"] == "request ended"]
+    assert [each["status"] for each in ended] == [404]
+
+
+def test_it_serves_a_configuration_as_the_operator_writes_it(tmp_path: Path) -> None:
+    manifests = resources.parse_files(read(QUICKSTART))
+    config, _ = render.render(manifests.buckets, manifests.usecases, 7)
+    path = tmp_path / "config.json"
+    path.write_bytes(model.dump(config))
+
+    with started(
+        ["--config", str(path), "--data-dir", str(tmp_path / "data")], tmp_path / "log"
+    ) as gateway:
+        put = exchange(gateway.url, "PUT", "/v1/objects/media/_/k", body=b"x")
+        assert put.status == 200
+        assert 'generation="7"' in metrics(gateway)
+
+
+def test_a_unix_socket_serves_like_a_port(tmp_path: Path) -> None:
+    path = tmp_path / "pannier.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))  # and a process died without clearing it away
+
+    with (
+        running_gateway(tmp_path / "data", extra_args=["--socket", str(path)]) as gateway,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        assert path.stat().st_mode & 0o777 == 0o666
+        client.connect(str(path))
+        client.sendall(head("GET", "/health", {"connection": "close"}))
+        with client.makefile("rb") as answer:
+            assert answer.read().endswith(b"\r\n\r\nOK")
+        assert gateway.stop() == 0
+        assert not path.exists()
+
+
+# Following its files
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    (tmp_path / "served").mkdir()
+    return write(tmp_path / "served" / "all.yaml", bucket(), usecase("first"))
+
+
+@pytest.fixture
+def following(tmp_path: Path, manifests: Path) -> Iterator[Gateway]:
+    with running_gateway(tmp_path / "data", manifests=manifests) as gateway:
+        while not watching(gateway):
+            pass
+        yield gateway
+
+
+def watching(gateway: Gateway) -> bool:
+    """Whether the kernel tells it of changes already: one before that waits for its slow poll."""
+    for descriptor in Path(f"/proc/{gateway.process.pid}/fdinfo").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            if "inotify wd:" in descriptor.read_text():
+                return True
+    return False
+
+
+def applied(gateway: Gateway, result: str = "applied", count: int = 2) -> None:
+    """Wait until so many configurations were taken up, or refused."""
+    while f'pannier_config_reloads_total{{result="{result}"}} {count}.0' not in metrics(gateway):
+        pass
+
+
+def put(gateway: Gateway, name: str) -> Answer:
+    return exchange(gateway.url, "PUT", f"/v1/objects/{name}/_/k", body=b"x")
+
+
+def test_a_change_takes_effect_while_it_serves(following: Gateway, manifests: Path) -> None:
+    assert put(following, "first").status == 200
+    assert put(following, "second").status == 404
+
+    write(manifests, bucket(), usecase("first", suspend="Writes"), usecase("second"))
+    applied(following)
+
+    assert put(following, "first").status == 503
+    assert exchange(following.url, "GET", "/v1/objects/first/_/k").body == b"x"
+    assert put(following, "second").status == 200
+    assert 'generation="2"' in metrics(following)
+
+
+def test_a_usecase_that_goes_takes_its_name_along_and_leaves_its_objects(
+    following: Gateway, manifests: Path
+) -> None:
+    put(following, "first")
+
+    write(manifests, bucket(), usecase("second"))
+    applied(following)
+    assert exchange(following.url, "GET", "/v1/objects/first/_/k").status == 404
+
+    write(manifests, bucket(), usecase("first"), usecase("second"))
+    applied(following, count=3)
+    assert exchange(following.url, "GET", "/v1/objects/first/_/k").body == b"x"
+
+
+def test_a_bad_file_changes_nothing_and_is_told(following: Gateway, manifests: Path) -> None:
+    write(manifests, bucket(), usecase("first", suspnd="All"))
+    applied(following, "refused", 1)
+
+    assert put(following, "first").status == 200
+    assert exchange(following.admin_url, "GET", "/readyz").status == 200
+    (told,) = (each for each in events(following) if each["level"] == "error")
+    assert "suspnd" in told["event"]
+
+
+def test_a_request_ends_under_the_configuration_that_it_began_with(
+    following: Gateway, manifests: Path
+) -> None:
+    with Wire(following.url) as wire:
+        wire.send(head("PUT", "/v1/objects/first/_/k", {"content-length": "5"}) + b"by")
+        while "pannier_requests_in_flight 1.0" not in metrics(following):
+            pass
+        write(manifests, bucket(), usecase("first", limits={"maxObjectBytes": 1}))
+        applied(following)
+        wire.send(b"tes")
+
+        assert wire.answer().status == 200
+        assert wire.ask("PUT", "/v1/objects/first/_/k", body=b"bytes").status == 413
+        assert wire.ask("GET", "/v1/objects/first/_/k").body == b"bytes"
+
+
+def test_a_new_bucket_that_cannot_be_opened_costs_only_its_own_usecases(
+    following: Gateway, manifests: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data" / "default" / "barred").write_text("where a directory should be")
+
+    write(
+        manifests,
+        *(bucket(name) for name in ("barred", "fine", "main")),
+        usecase("first"),
+        usecase("second", bucketRef={"name": "barred"}),
+        usecase("third", bucketRef={"name": "fine"}),
+    )
+    applied(following)
+
+    while put(following, "third").status == 404:
+        pass
+    assert [put(following, name).status for name in ("first", "second", "third")] == [200, 503, 200]
+    assert "could not be opened" in put(following, "second").detail
+    stores = json.loads(exchange(following.admin_url, "GET", "/configz").body)["stores"]
+    assert "could not be opened" in stores["default/barred"]
+
+
+# The end
+
+
+@pytest.fixture
+def ending(tmp_path: Path) -> Iterator[Gateway]:
+    with running_gateway(tmp_path / "data", extra_args=["--drain", "20"]) as gateway:
+        yield gateway
+    assert "Traceback" not in gateway.log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_gateway_ends_at_once_when_told(ending: Gateway, number: int) -> None:
+    with Wire(ending.url) as idle:
+        assert idle.ask("GET", "/health").status == 200
+
+        ending.process.send_signal(number)
+
+        assert idle.rest() == b""
+        assert ending.process.wait(5) == 0
+
+
+def no_longer_listening(gateway: Gateway) -> bool:
+    try:
+        Wire(gateway.url).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_what_is_in_flight_is_finished_and_nothing_new_is_taken(ending: Gateway) -> None:
+    path = "/v1/objects/media/_/"
+    exchange(ending.url, "PUT", path + "large", body=LARGE)
+    with Wire(ending.url) as idle, Wire(ending.url) as upload, Wire(ending.url) as download:
+        idle.ask("GET", "/health")
+        upload.send(head("PUT", path + "k", {"content-length": str(len(LARGE))}) + LARGE[:1000])
+        download.send(head("GET", path + "large"))
+        while "pannier_requests_in_flight 2.0" not in metrics(ending):
+            pass
+
+        ending.process.terminate()
+
+        while not no_longer_listening(ending):
+            pass
+        assert idle.rest() == b""
+        assert exchange(ending.admin_url, "GET", "/readyz").status == 503
+        assert exchange(ending.admin_url, "GET", "/livez").status == 200
+        assert download.answer().body == LARGE
+        ready = download.ask("GET", "/ready")
+        assert (ready.status, ready.body) == (503, b"Shutting down")
+        assert ready.headers["connection"] == "close"
+        upload.send(LARGE[1000:])
+        stored = upload.answer()
+        assert (stored.status, stored.headers["connection"]) == (200, "close")
+        assert ending.process.wait(5) == 0
+
+
+def test_what_it_answered_before_the_end_is_there_after_the_next_start(tmp_path: Path) -> None:
+    path = "/v1/objects/media/_/"
+    for key in ("1", "2", "3"):
+        with running_gateway(tmp_path / "data") as gateway:
+            exchange(gateway.url, "PUT", path + key, body=LARGE[: 1 << 20])
+            gateway.kill() if key == "1" else gateway.stop()
+
+    with running_gateway(tmp_path / "data") as gateway:
+        for key in ("1", "2", "3"):
+            assert exchange(gateway.url, "GET", path + key).body == LARGE[: 1 << 20]
+
+
+def test_a_client_that_does_not_get_on_is_not_waited_for(tmp_path: Path) -> None:
+    path = "/v1/objects/media/_/k"
+    with (
+        running_gateway(tmp_path / "data", extra_args=["--drain", "0.2"]) as gateway,
+        Wire(gateway.url) as upload,
+    ):
+        upload.send(head("PUT", path, {"content-length": "5"}) + b"by")
+        while "pannier_requests_in_flight 1.0" not in metrics(gateway):
+            pass
+
+        assert gateway.stop() == 0
+        with pytest.raises((CutOff, ConnectionError)):
+            upload.answer()
+    assert "drain ended early" in [each["event"] for each in events(gateway)]
+    with running_gateway(tmp_path / "data") as gateway:
+        assert exchange(gateway.url, "GET", path).status == 404
+
+
+def test_a_port_is_free_again_at_once(tmp_path: Path) -> None:
+    with running_gateway(tmp_path / "data") as gateway, Wire(gateway.url) as open_still:
+        open_still.ask("GET", "/health")
+        port = gateway.url.rpartition(":")[2]
+        gateway.stop()
+
+    arguments = ["--listen", f"127.0.0.1:{port}"]
+    with running_gateway(tmp_path / "data", extra_args=arguments) as gateway:
+        assert gateway.url == f"http://127.0.0.1:{port}"

@@ -1,0 +1,136 @@
+"""What the process is told at its start: arguments, or the environment, or defaults."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pannier.version import __version__
+from pannier_gateway.settings import Address, SettingsError, parse_settings
+
+SOME = ["--manifests", "m.yaml"]
+
+
+def refusal(*arguments: str, **environment: str) -> str:
+    with pytest.raises(SettingsError) as refused:
+        parse_settings(arguments, environment)
+    return str(refused.value)
+
+
+def test_without_more_the_defaults_hold() -> None:
+    settings = parse_settings(SOME, {})
+
+    assert settings.manifests == Path("m.yaml")
+    assert settings.config is None
+    assert settings.data_dir == Path("pannier-data")
+    assert settings.listen == Address("127.0.0.1", 8650)
+    assert settings.admin_listen == Address("0.0.0.0", 8651)
+    assert settings.socket is None
+    assert (settings.durability, settings.drain, settings.log_level) == ("full", 25.0, "info")
+
+
+ALL = {
+    "config": "c.json",
+    "data-dir": "/data",
+    "durability": "relaxed",
+    "listen": "[::1]:0",
+    "admin-listen": "localhost:9",
+    "socket": "/run/pannier.sock",
+    "drain": "1.5",
+    "sweep-interval": "60",
+    "log-level": "debug",
+}
+
+
+def test_every_setting_can_come_from_the_environment_as_well() -> None:
+    arguments = [word for name, text in ALL.items() for word in (f"--{name}", text)]
+    variables = {f"PANNIER_{n.upper().replace('-', '_')}": text for n, text in ALL.items()}
+
+    settings = parse_settings(arguments, {})
+
+    assert settings == parse_settings([], variables)
+    assert settings.listen == Address("::1", 0)
+    assert str(settings.listen) == "[::1]:0"
+    assert settings.drain == 1.5
+    assert len(ALL) + 1 == len(settings.__struct_fields__)  # the one is manifests
+
+
+def test_an_argument_wins_over_the_environment() -> None:
+    settings = parse_settings([*SOME, "--drain", "3"], {"PANNIER_DRAIN": "5"})
+
+    assert settings.drain == 3
+
+
+def test_other_variables_are_none_of_its_business() -> None:
+    other = {"PANNIER_HELP": "yes", "PANNIER_VERSION": "9", "PANNIER_SERVICE_HOST": "10.0.0.1"}
+
+    assert parse_settings(SOME, other) == parse_settings(SOME, {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "either --manifests or --config"),
+        ([*SOME, "--config", "c.json"], "either --manifests or --config"),
+        ([*SOME, "--lisen", "127.0.0.1:1"], "--lisen"),
+        ([*SOME, "--data", "d"], "--data"),
+        ([*SOME, "--listen"], "--listen: expected one argument"),
+        ([*SOME, "surplus"], "surplus"),
+        ([*SOME, "--durability", "none"], "--durability: invalid choice: 'none'"),
+        ([*SOME, "--log-level", "loud"], "--log-level: invalid choice: 'loud'"),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_named(arguments: list[str], said: str) -> None:
+    complaint = refusal(*arguments)
+
+    assert said in complaint
+    assert "see --help" in complaint
+    assert "\n" not in complaint
+
+
+@pytest.mark.parametrize("option", ["--listen", "--admin-listen"])
+@pytest.mark.parametrize(
+    "text", ["8650", "localhost", ":8650", "h:", "h:port", "h:65536", "h:-1", "h:8 650", "h:٣"]
+)
+def test_what_is_no_address_is_refused(option: str, text: str) -> None:
+    assert f"{option}: {text!r} is not HOST:PORT" in refusal(*SOME, option, text)
+
+
+@pytest.mark.parametrize("option", ["--drain", "--sweep-interval"])
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1e12", ""])
+def test_what_is_no_time_is_refused(option: str, text: str) -> None:
+    assert f"{option}: {text!r} is not a number of seconds" in refusal(*SOME, f"{option}={text}")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"PANNIER_LISTEN": "nowhere"}, "PANNIER_LISTEN: 'nowhere' is not HOST:PORT"),
+        ({"PANNIER_DRAIN": "long"}, "PANNIER_DRAIN: 'long' is not a number of seconds"),
+        ({"PANNIER_LOG_LEVEL": "loud"}, "PANNIER_LOG_LEVEL: invalid choice: 'loud'"),
+        ({"PANNIER_DURABILITY": ""}, "PANNIER_DURABILITY: invalid choice: ''"),
+        ({"PANNIER_CONFIG": "c.json"}, "either --manifests or --config"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named(variables: Mapping[str, str], said: str) -> None:
+    assert said in refusal(*SOME, **variables)
+
+
+def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_settings(["--help"], {})
+
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    for name in ("manifests", *ALL):
+        assert f"--{name}" in shown
+    for word in ("8650", "8651", "PANNIER_", "examples/quickstart.yaml"):
+        assert word in shown
+
+
+def test_the_version_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_settings(["--version"], {})
+
+    assert ended.value.code == 0
+    assert __version__ in capsys.readouterr().out
