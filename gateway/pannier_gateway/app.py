@@ -65,7 +65,7 @@ class Gateway:
     async def run(cls, settings: Settings) -> AsyncIterator["Gateway"]:
         """A gateway that follows its configuration until the block ends.
 
-        Raises ConfigError, StoreUnavailable or OSError when it can't start.
+        Raises ConfigError or StoreUnavailable when it can't start.
         """
         gateway = cls(settings)
         with gateway._pool:
@@ -116,7 +116,7 @@ class Gateway:
             for key, bucket in config.buckets.items():
                 try:
                     await self._open(key, bucket)
-                except (StoreUnavailable, OSError) as error:
+                except StoreUnavailable as error:
                     log.error("store not opened", extra={"bucket": key, "error": str(error)})
             self._serve(config)
 
@@ -124,17 +124,20 @@ class Gateway:
         """Open what is new. Stores no longer named stay open for the requests that use them."""
         if bucket.type == "Filesystem" and key not in self._stores:
             self._absent[key] = f"bucket {key} could not be opened: see the gateway's log"
-            self._stores[key] = await self._closing.enter_async_context(
-                FileStore.start(
-                    folder_of(bucket, self._settings.data_dir),
-                    self._pool,
-                    durability=self._settings.durability,
-                )
-            )
+            self._stores[key] = await self._open_folder(folder_of(bucket, self._settings.data_dir))
             del self._absent[key]
         elif bucket.type != "Filesystem":
             self._absent[key] = f"bucket {key} has type {bucket.type}, which is not served yet"
             log.warning("bucket not served", extra={"bucket": key, "type": bucket.type})
+
+    async def _open_folder(self, folder: Path) -> FileStore:
+        starting = FileStore.start(folder, self._pool, durability=self._settings.durability)
+        try:
+            return await self._closing.enter_async_context(starting)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{folder} can't be used: {error.strerror} (see --data-dir)"
+            ) from error
 
     def _serve(self, config: GatewayConfig) -> None:
         """From now on requests meet this configuration; those in flight keep theirs."""

@@ -12,10 +12,10 @@ PannierError
 ├── RequestTimeout 408           the body stopped coming
 ├── PreconditionFailed 412       if-match and its kin
 ├── TooLarge 413                 above the usecase's maxObjectBytes
-├── TargetTooLong 414            the path is longer than any key could make it
 ├── RangeNotSatisfiable 416      carries the size that the range missed
 ├── ReadOnly 403                 the bucket takes no writes
 ├── ExpectationFailed 417        an `expect` that is none
+├── HeadTooLarge 431             the request line or a header is too long
 ├── NotOffered 501               a part of the protocol that this version lacks
 ├── Suspended 503                the usecase is switched off
 ├── StoreUnavailable 503         the store can't serve now
@@ -89,14 +89,12 @@ class PreconditionFailed(PannierError):
     kind = "client error"
     ordinary = True
 
+    def __init__(self) -> None:
+        super().__init__("the object is not in the state that the request's conditions ask for")
+
 
 class TooLarge(PannierError):
     status = 413
-    kind = "client error"
-
-
-class TargetTooLong(PannierError):
-    status = 414
     kind = "client error"
 
 
@@ -117,8 +115,15 @@ class ExpectationFailed(PannierError):
     kind = "client error"
 
 
+class HeadTooLarge(PannierError):
+    status = 431
+    kind = "client error"
+
+
 class NotOffered(PannierError):
     status = 501
+    kind = "client error"
+    ordinary = True
 
 
 class ReadOnly(PannierError):

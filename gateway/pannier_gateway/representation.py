@@ -75,6 +75,6 @@ def choose_coding(record: Record, ask: Ask) -> Coding:
 def known_already(record: Record, conditions: Conditions) -> bool:
     match check_read(conditions, record.validators):
         case Outcome.FAILED:
-            raise PreconditionFailed("the object is not the version that the request asks for")
+            raise PreconditionFailed()
         case outcome:
             return outcome is Outcome.NOT_MODIFIED

@@ -21,6 +21,9 @@ Try it:  pannier-gateway --manifests examples/quickstart.yaml --data-dir /tmp/pa
 """
 
 
+SOURCES = ("--manifests", "--config")  # one of them given, the environment's other one is out
+
+
 class SettingsError(Exception):
     """A setting that can't be used; the text is one line for whoever started the process."""
 
@@ -61,6 +64,8 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     """Raises SettingsError; `--help` and `--version` end the process."""
     parser = build_parser()
     given = from_environment(parser, environment)
+    if any(each.startswith(SOURCES) for each in arguments):
+        given = {name: value for name, value in given.items() if f"--{name}" not in SOURCES}
     parser.set_defaults(**given)
     chosen = vars(parser.parse_args(arguments))
     settings = Settings(**chosen)
@@ -146,7 +151,7 @@ def from_environment(
     for action in parser._actions:
         name = f"PANNIER_{action.dest.upper()}"
         text = environment.get(name)
-        if text is None or action.dest not in Settings.__struct_fields__:
+        if not text or action.dest not in Settings.__struct_fields__:
             continue
         try:
             given[action.dest] = parser._get_value(action, text)

@@ -9,13 +9,18 @@ T = TypeVar("T")
 
 
 async def in_thread(pool: Executor, work: Callable[[], T]) -> T:
-    """Run `work` in `pool`. A caller that is cancelled waits until it has ended.
+    """Run `work` in `pool`. A caller that is cancelled, however often, waits until it has ended.
 
     So what `work` uses may be closed or deleted as soon as this returns or raises.
     """
     running = asyncio.get_running_loop().run_in_executor(pool, work)
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        running.exception()  # seen, and of no interest to a caller who has left
+        raise cancelled
+    return running.result()

@@ -146,13 +146,15 @@ def small(size: int | None, rules: UploadRules) -> bool:
 
 
 async def limited(body: Body, rules: UploadRules) -> AsyncGenerator[bytes, None]:
-    """The body, cut off where it grows too large. Raises TooLarge."""
+    """The body, cut off where it grows too large. Raises TooLarge, BadRequest."""
     size = 0
     async for piece in body:
         size += len(piece)
         rules.check(size)
         yield piece
         del piece
+    if body.length is not None and size != body.length:
+        raise BadRequest(f"the body ended after {size} of {body.length} bytes")
 
 
 async def beginning(pieces: AsyncIterator[bytes]) -> tuple[bytes, bool]:

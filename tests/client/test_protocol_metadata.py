@@ -132,3 +132,12 @@ def test_custom_names_that_differ_in_case_alone_are_refused() -> None:
 def test_a_content_type_cannot_smuggle_a_header() -> None:
     with pytest.raises(Malformed, match="media type"):
         Metadata(content_type="text/plain\r\nx: y").to_request_headers()
+
+
+def test_so_many_custom_fields_that_readers_would_give_up_are_refused() -> None:
+    fields = {f"f{n}": "x" for n in range(65)}
+
+    with pytest.raises(Malformed, match="65 custom metadata fields, at most 64"):
+        Metadata.from_request_headers((f"x-snme-{name}", text) for name, text in fields.items())
+    with pytest.raises(Malformed, match="at most 64"):
+        Metadata(custom=fields).to_request_headers()

@@ -4,7 +4,7 @@ import io
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -376,7 +376,7 @@ def test_what_is_there_expires_when_its_time_has_come(session: Session) -> None:
 
 
 def test_a_refusal_reaches_the_caller_in_words(client: Client, session: Session) -> None:
-    refusals = {
+    refusals: dict[int, Callable[[], object]] = {
         404: lambda: client.session(Usecase("nobodys")).put(TEXT),
         400: lambda: client.session(Usecase("sessions")).put(
             b"x", expiration_policy=TimeToLive(timedelta(days=31))

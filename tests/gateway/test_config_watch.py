@@ -328,3 +328,18 @@ def test_a_difference_is_told_in_signed_names() -> None:
 
     assert difference(before, after) == "usecases +new -gone ~changed"
     assert difference(None, config("one")) == "usecases +one buckets +default/main"
+
+
+async def test_what_a_cluster_would_not_let_change_holds_the_change_back(tmp_path: Path) -> None:
+    """A usecase that moves to another bucket would lose sight of its objects."""
+    outcomes, path = Outcomes(), tmp_path / "a.yaml"
+    path.write_bytes(manifest_text(bucket(), bucket("other"), usecase("one")))
+    found = await watched(path, outcomes)
+
+    path.write_bytes(
+        manifest_text(bucket(), bucket("other"), usecase("one", bucketRef={"name": "other"}))
+    )
+    await found.reload()
+
+    assert found.current.usecases["one"].bucket == "default/main"
+    assert "bucketRef is immutable" in str((await outcomes.next()).error)

@@ -245,6 +245,7 @@ def test_a_cache_is_told_about_the_representation_it_asks_for(wire: Wire, packed
         (FUTURE, 200),
         ("nonsense", 200),
     ],
+    ids=["its tag", "its date", "another tag", "weak", "past", "future", "nonsense"],
 )
 def test_a_range_counts_only_for_the_version_it_was_meant_for(
     wire: Wire, plain: str, etag: str, validator: str, status: int

@@ -1,5 +1,8 @@
 """What the process is told at its start: arguments, or the environment, or defaults."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -108,8 +111,6 @@ def test_what_is_no_time_is_refused(option: str, text: str) -> None:
         ({"PANNIER_LISTEN": "nowhere"}, "PANNIER_LISTEN: 'nowhere' is not HOST:PORT"),
         ({"PANNIER_DRAIN": "long"}, "PANNIER_DRAIN: 'long' is not a number of seconds"),
         ({"PANNIER_LOG_LEVEL": "loud"}, "PANNIER_LOG_LEVEL: invalid choice: 'loud'"),
-        ({"PANNIER_DURABILITY": ""}, "PANNIER_DURABILITY: invalid choice: ''"),
-        ({"PANNIER_CONFIG": "c.json"}, "either --manifests or --config"),
     ],
 )
 def test_a_variable_that_makes_no_sense_is_named(variables: Mapping[str, str], said: str) -> None:
@@ -134,3 +135,33 @@ def test_the_version_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> Non
 
     assert ended.value.code == 0
     assert __version__ in capsys.readouterr().out
+
+
+def test_an_empty_variable_counts_as_none() -> None:
+    settings = parse_settings(SOME, {"PANNIER_SOCKET": "", "PANNIER_DURABILITY": ""})
+
+    assert (settings.socket, settings.durability) == (None, "full")
+
+
+def test_the_source_given_as_an_argument_wins_over_the_environments_other_one() -> None:
+    settings = parse_settings(["--config", "c.json"], {"PANNIER_MANIFESTS": "m.yaml"})
+
+    assert (settings.manifests, settings.config) == (None, Path("c.json"))
+
+
+def test_a_gateway_without_its_extra_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "uvloop.py").write_text("raise ModuleNotFoundError(name='uvloop')")
+
+    run = subprocess.run(
+        [sys.executable, "-m", "pannier_gateway", "--help"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 2
+    assert run.stderr == (
+        "pannier-gateway: uvloop is missing; install the gateway's extra: "
+        "pip install 'pannier[gateway]'\n"
+    )

@@ -46,10 +46,7 @@ async def test_what_work_raises_is_raised(pool: Executor) -> None:
         await in_thread(pool, lambda: 1 // 0)
 
 
-ONCE_MORE = pytest.mark.xfail(reason="the second cancellation ends the wait", strict=True)
-
-
-@pytest.mark.parametrize("times", [1, pytest.param(2, marks=ONCE_MORE)])
+@pytest.mark.parametrize("times", [1, 2])
 async def test_a_caller_cancelled_however_often_waits_until_the_work_has_ended(
     pool: Executor, times: int
 ) -> None:

@@ -1,9 +1,10 @@
 """HTTP as it stands on the wire: sends exactly what it is told, shows exactly what came back."""
 
+import io
 import json
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -13,6 +14,8 @@ SECONDS = 5.0  # what an answer may take; a connection silent for longer is stuc
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2}) [ -~]*\r\n")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[ -~\t]*[!-~])?)[ \t]*\r\n")
+
+Fields = tuple[tuple[str, str], ...]
 
 
 class NotHttp(AssertionError):
@@ -32,13 +35,13 @@ class Answer:
     """One answer; `fields` are its headers in the order and spelling of the wire."""
 
     status: int
-    fields: tuple[tuple[str, str], ...]
+    fields: Fields
     body: bytes
 
     @property
     def headers(self) -> dict[str, str]:
         """By lowercase name."""
-        return lowered(self.fields)
+        return {name.lower(): text for name, text in self.fields}
 
     @property
     def detail(self) -> str:
@@ -89,12 +92,11 @@ class Wire:
 
     def answer(self, method: str = "GET") -> Answer:
         """The next answer. Raises NotHttp, CutOff, TimeoutError."""
-        status, fields = self._head()
-        return Answer(status, fields, self._body(method, status, lowered(fields)))
+        return read_answer(self._stream, method)
 
     def interim(self) -> int:
         """The status of an answer that is not the last word, such as 100."""
-        status, fields = self._head()
+        status, fields = _read_head(self._stream)
         assert (status // 100, fields) == (1, ())
         return status
 
@@ -105,58 +107,17 @@ class Wire:
         except ConnectionResetError:
             return b""
 
-    def _head(self) -> tuple[int, tuple[tuple[str, str], ...]]:
-        line = self._stream.readline()
-        if not line:
-            raise CutOff(b"")
-        status = _STATUS_LINE.fullmatch(line)
-        if status is None:
-            raise NotHttp(f"status line {line!r}")
-        fields = []
-        while (line := self._stream.readline()) != b"\r\n":
-            field = _FIELD.fullmatch(line)
-            if field is None:
-                raise NotHttp(f"header {line!r}")
-            fields.append((field[1].decode(), field[2].decode()))
-        return int(status[1]), tuple(fields)
 
-    def _body(self, method: str, status: int, headers: dict[str, str]) -> bytes:
-        if method == "HEAD" or status in (204, 304):
-            return b""
-        if headers.get("transfer-encoding") == "chunked":
-            return self._chunks()
-        if "content-length" in headers:
-            return self._exactly(int(headers["content-length"]), b"")
-        return self._stream.read()
-
-    def _chunks(self) -> bytes:
-        body = b""
-        while True:
-            size = int(self._line(body), 16)
-            body = self._exactly(size, body)
-            if self._line(body):
-                raise NotHttp("a chunk longer than it says")
-            if not size:
-                return body
-
-    def _line(self, so_far: bytes) -> bytes:
-        line = self._stream.readline()
-        if not line.endswith(b"\r\n"):
-            raise CutOff(so_far)
-        return line[:-2]
-
-    def _exactly(self, size: int, so_far: bytes) -> bytes:
-        try:
-            data = self._stream.read(size)
-        except ConnectionResetError as error:
-            raise CutOff(so_far) from error
-        if len(data) < size:
-            raise CutOff(so_far + data)
-        return so_far + data
-
-
-def lowered(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    return {name.lower(): text for name, text in fields}
+def exchange(
+    url: str,
+    method: str,
+    target: str,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+) -> Answer:
+    """One exchange over a connection of its own."""
+    with Wire(url) as wire:
+        return wire.ask(method, target, headers, body)
 
 
 def head(
@@ -178,13 +139,74 @@ def chunked(*pieces: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
 
 
-def exchange(
-    url: str,
-    method: str,
-    target: str,
-    headers: Mapping[str, str] | None = None,
-    body: bytes | None = None,
-) -> Answer:
-    """One exchange over a connection of its own."""
-    with Wire(url) as wire:
-        return wire.ask(method, target, headers, body)
+def answers(received: bytes) -> Iterator[Answer]:
+    """All answers in what came over a connection, none of them to a HEAD; raises as reading does.
+
+    Interim answers (100) are left out.
+    """
+    stream = io.BytesIO(received)
+    while stream.tell() < len(received):
+        answer = read_answer(stream, "GET")
+        if answer.status >= 200:
+            yield answer
+
+
+def read_answer(stream: BinaryIO, method: str) -> Answer:
+    """The next answer, to a request of that method."""
+    status, fields = _read_head(stream)
+    answer = Answer(status, fields, b"")
+    if method == "HEAD" or status < 200 or status in (204, 304):
+        return answer
+    return Answer(status, fields, _read_body(stream, answer.headers))
+
+
+def _read_head(stream: BinaryIO) -> tuple[int, Fields]:
+    line = stream.readline()
+    if not line:
+        raise CutOff(b"")
+    status = _STATUS_LINE.fullmatch(line)
+    if status is None:
+        raise NotHttp(f"status line {line!r}")
+    fields = []
+    while (line := stream.readline()) != b"\r\n":
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            raise NotHttp(f"header {line!r}")
+        fields.append((field[1].decode(), field[2].decode()))
+    return int(status[1]), tuple(fields)
+
+
+def _read_body(stream: BinaryIO, headers: dict[str, str]) -> bytes:
+    if headers.get("transfer-encoding") == "chunked":
+        return _read_chunks(stream)
+    if "content-length" in headers:
+        return _exactly(stream, int(headers["content-length"]), b"")
+    return stream.read()
+
+
+def _read_chunks(stream: BinaryIO) -> bytes:
+    body = b""
+    while True:
+        size = int(_line(stream, body), 16)
+        body = _exactly(stream, size, body)
+        if _line(stream, body):
+            raise NotHttp("a chunk longer than it says")
+        if not size:
+            return body
+
+
+def _line(stream: BinaryIO, so_far: bytes) -> bytes:
+    line = stream.readline()
+    if not line.endswith(b"\r\n"):
+        raise CutOff(so_far)
+    return line[:-2]
+
+
+def _exactly(stream: BinaryIO, size: int, so_far: bytes) -> bytes:
+    try:
+        data = stream.read(size)
+    except ConnectionResetError as error:
+        raise CutOff(so_far) from error
+    if len(data) < size:
+        raise CutOff(so_far + data)
+    return so_far + data

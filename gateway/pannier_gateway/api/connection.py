@@ -2,20 +2,28 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import cast
 
 import msgspec
 from aiohttp import web
+from aiohttp.hdrs import CONTENT_LENGTH, TRANSFER_ENCODING
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from pannier_gateway.api.head import head_bytes
 from pannier_gateway.api.sent import CLOSED
+from pannier_gateway.errors import BadRequest, HeadTooLarge, PannierError
 
 log = logging.getLogger("pannier.api")
 
 READ_BUFFER = 64 * 1024  # bytes of a body that may wait here
 KEEP_ALIVE_SECONDS = 75.0  # longer than clients keep an idle connection
+MOST_DIGITS = 18  # of a length: what fits into 63 bits for sure
+LONGEST_LINE = 8190  # bytes of the request line or of a header
+COMPLAINT = BadHttpMessage("transfer-encoding takes 'chunked' alone, content-length 18 digits")
+ODDLY_FRAMED = _ErrInfo(status=400, exc=COMPLAINT, message=COMPLAINT.message)
 CLOSING = {"content-type": "application/json", "connection": "close"}
 
 
@@ -31,15 +39,17 @@ class Connection(RequestHandler):
         cast(asyncio.Transport, transport).set_write_buffer_limits(0)
 
     def data_received(self, data: bytes) -> None:
+        known = len(self._messages)
         super().data_received(data)
-        if not self._messages:
-            return
-        message, body = self._messages[-1]
-        if not isinstance(message, _ErrInfo):
-            self._incoming = body
-        elif not self._incoming.is_eof():
-            self._messages.pop()
-            self._break_off(detail_of(message.message))
+        for at in range(known, len(self._messages)):
+            message, body = self._messages[at]
+            if not isinstance(message, _ErrInfo):
+                self._incoming = body
+                if oddly_framed(message.headers):
+                    self._messages[at] = (ODDLY_FRAMED, EMPTY_PAYLOAD)
+            elif not self._incoming.is_eof():
+                self._messages.pop()
+                self._break_off(detail_of(message.message))
 
     def _break_off(self, detail: str) -> None:
         """Whoever reads the body that broke hears of it; aiohttp would let them wait for more."""
@@ -69,12 +79,16 @@ class Connection(RequestHandler):
         """Answer a request that the parser refused. Nothing after it can be trusted: close."""
         if isinstance(exc, ConnectionError):
             raise exc  # the client left
-        detail = detail_of(message or str(exc))
-        log.info("malformed request", extra={"detail": detail})
-        body = msgspec.json.encode({"detail": f"client error: {detail}"})
+        error = refusal(exc, message)
+        if status < 500:
+            log.info("malformed request", extra={"detail": str(error)})
+        else:  # a mistake of ours, outside of what the door guards
+            error = PannierError("the gateway's log says more")
+            log.error("request failed", exc_info=exc)
+        body = msgspec.json.encode({"detail": f"{error.kind}: {error}"})
         if self.transport is not None:
             length = {"content-length": str(len(body))}
-            self.transport.write(head_bytes(status, CLOSING | length) + body)
+            self.transport.write(head_bytes(error.status, CLOSING | length) + body)
         return CLOSED
 
 
@@ -87,11 +101,31 @@ class DataServer(web.Server):
             loop=self._loop,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             read_bufsize=READ_BUFFER,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
             auto_decompress=False,
             access_log=None,  # type: ignore[arg-type]  # an exchange logs itself
         )
 
 
+def refusal(error: BaseException | None, message: str | None) -> PannierError:
+    """What the parser complained of, in our words."""
+    if isinstance(error, LineTooLong):
+        return HeadTooLarge(
+            f"the request line or a header is longer than {LONGEST_LINE} bytes: shorten it"
+        )
+    return BadRequest(detail_of(message or str(error)))
+
+
+def oddly_framed(headers: Mapping[str, str]) -> bool:
+    """Whether a body is announced in a way that the parser lets pass and then gets wrong."""
+    return (
+        headers.get(TRANSFER_ENCODING, "chunked").lower() != "chunked"
+        or len(headers.get(CONTENT_LENGTH, "")) > MOST_DIGITS
+    )
+
+
 def detail_of(message: str) -> str:
     """The parser's complaint without the drawing of what it complains about."""
-    return message.strip().partition("\n")[0].rstrip(":") or "malformed request"
+    complaint = message.strip().partition("\n")[0].rstrip(":")
+    return f"malformed request: {complaint}"

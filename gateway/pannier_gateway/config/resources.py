@@ -36,6 +36,11 @@ class Manifests(Struct, frozen=True, kw_only=True):
     config_maps: dict[str, dict[str, bytes]]
     ignored: tuple[str, ...]
 
+    @property
+    def resources(self) -> tuple[Usecase | Bucket, ...]:
+        """Those that are ours."""
+        return *self.buckets, *self.usecases
+
     def __repr__(self) -> str:
         return f"<Manifests {len(self.usecases)} usecases, {len(self.buckets)} buckets>"
 

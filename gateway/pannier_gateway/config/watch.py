@@ -16,8 +16,9 @@ import watchfiles
 from pannier_gateway.config import documents, model, resources
 from pannier_gateway.config.documents import Files
 from pannier_gateway.config.model import GatewayConfig, digest
-from pannier_gateway.config.problems import ConfigError
+from pannier_gateway.config.problems import ConfigError, ManifestErrors
 from pannier_gateway.config.render import Verdict, render
+from pannier_gateway.config.resources import Bucket, Usecase, changes
 
 log = logging.getLogger("pannier.config")
 
@@ -64,12 +65,14 @@ class ManifestSource:
     """A file or directory of manifests, rendered here; the generation counts what was accepted.
 
     A refused resource is left out, unless it is being served: then the whole change waits, for a
-    mistake should not take away what works.
+    mistake should not take away what works. So does one that changes what a cluster would not let
+    change: a Usecase whose bucketRef moves would lose sight of its objects.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._last: GatewayConfig | None = None
+        self._resources: dict[tuple[type, str], Usecase | Bucket] = {}
         self._served: frozenset[tuple[str, str, str]] = frozenset()
 
     def read(self) -> Files:
@@ -77,15 +80,23 @@ class ManifestSource:
 
     def parse(self, files: Files) -> GatewayConfig:
         manifests = resources.parse_files(files)
+        found = {(type(each), each.metadata.key): each for each in manifests.resources}
+        self._compare(found)
         generation = 1 if self._last is None else self._last.generation + 1
         config, verdicts = render(manifests.buckets, manifests.usecases, generation)
         self._judge([verdict for verdict in verdicts if not verdict.accepted])
         for note in manifests.ignored:
             log.info("%s", note)
         self._served = frozenset(verdict[:3] for verdict in verdicts if verdict.accepted)
+        self._resources = found
         if self._last is None or digest(config) != digest(self._last):
             self._last = config
         return self._last
+
+    def _compare(self, found: dict[tuple[type, str], Usecase | Bucket]) -> None:
+        kept = self._resources.keys() & found.keys()
+        if moved := [p for key in kept for p in changes(self._resources[key], found[key])]:
+            raise ManifestErrors(moved)
 
     def _judge(self, refused: list[Verdict]) -> None:
         lost = [_words(verdict) for verdict in refused if verdict[:3] in self._served]

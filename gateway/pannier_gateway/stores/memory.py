@@ -141,4 +141,4 @@ class MemoryStore:
         found = self._find(path)
         current = None if found is None else found.record.validators
         if not check_write(conditions, current):
-            raise PreconditionFailed(f"{path!r} is not in the state that the request asks for")
+            raise PreconditionFailed()

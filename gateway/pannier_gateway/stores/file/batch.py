@@ -108,7 +108,7 @@ class Put(Struct, frozen=True):
         if batch.full:
             return StoreFull()
         if not holds(self.conditions, batch.alive(self.path)):
-            return refused(self.path)
+            return PreconditionFailed()
         batch.place(self.row, self.data)
         return self.row
 
@@ -120,7 +120,7 @@ class Delete(Struct, frozen=True):
     def apply(self, batch: Batch) -> Verdict:
         row = batch.alive(self.path)
         if not holds(self.conditions, row):
-            return refused(self.path)
+            return PreconditionFailed()
         batch.remove(self.path)
         return row is not None
 
@@ -158,7 +158,3 @@ def holds(conditions: Conditions, row: Row | None) -> bool:
     if conditions is UNCONDITIONAL:
         return True
     return check_write(conditions, None if row is None else row.record.validators)
-
-
-def refused(path: str) -> PreconditionFailed:
-    return PreconditionFailed(f"{path!r} is not in the state that the request asks for")

@@ -1,0 +1,38 @@
+"""The command `pannier-gateway`, once all that it needs is installed."""
+
+import asyncio
+import gc
+import os
+import sys
+
+import uvloop
+
+from pannier_gateway import logs
+from pannier_gateway.allocator import keep_buffers
+from pannier_gateway.config.problems import ConfigError
+from pannier_gateway.errors import StoreUnavailable
+from pannier_gateway.serve import serve
+from pannier_gateway.settings import SettingsError, parse_settings
+
+GARBAGE = 10_000  # new objects between collections: a request makes some fifty, and few cycles
+
+
+def run() -> int:
+    """Run the gateway; 0 after an orderly end, 2 when it could not start."""
+    try:
+        settings = parse_settings(sys.argv[1:], os.environ)
+        logs.configure(settings.log_level)
+        spare_the_collector()
+        keep_buffers()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings))
+    except (SettingsError, ConfigError, StoreUnavailable, OSError) as error:
+        print(f"pannier-gateway: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+def spare_the_collector() -> None:
+    """Keep what a start leaves behind out of every collection, and collect less often."""
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
