@@ -240,10 +240,10 @@ def test_a_list_is_what_it_lists() -> None:
     )
 
 
-def test_somebody_elses_kinds_are_ignored_with_a_note() -> None:
+def test_somebody_elses_kinds_are_ignored_by_name() -> None:
     found = parsed({"apiVersion": "apps/v1", "kind": "Deployment"}, usecase())
 
-    assert found.ignored == ("test.yaml: document 1: apps/v1 Deployment ignored",)
+    assert found.ignored == ("test.yaml: document 1: apps/v1 Deployment",)
     assert found.usecases
 
 

@@ -179,7 +179,7 @@ async def test_a_folder_that_cannot_be_watched_is_polled(
 
     assert "cannot be read: No such file or directory" in str(refused.error)
     assert names == {"two"}
-    assert "polling instead" in caplog.text
+    assert "folder not watched" in caplog.messages
 
 
 @pytest.mark.parametrize("bad", [b"", b"{", dump(config("two"))[:-9], b'{"major": 2, "minor": 0}'])
@@ -230,7 +230,7 @@ async def test_the_same_content_in_other_words_does_not_swap(
 
     assert found.current is before
     assert outcomes.told.empty()
-    assert "configuration unchanged" in caplog.text
+    assert "configuration unchanged" in caplog.messages
 
 
 async def test_subscribers_are_called_when_the_new_configuration_is_in_force(
@@ -284,7 +284,9 @@ async def test_a_resource_refused_from_the_start_is_left_out_with_a_warning(
     found = await watched(path, Outcomes())
 
     assert found.current.usecases.keys() == {"one"}
-    assert "Usecase default/two: BucketNotFound: there is no Bucket default/x" in caplog.text
+    (told,) = (vars(record) for record in caplog.records if record.msg == "resource refused")
+    assert (told["resource"], told["reason"]) == ("Usecase default/two", "BucketNotFound")
+    assert told["error"].startswith("there is no Bucket default/x")
 
 
 async def test_a_mistake_in_what_is_served_holds_the_change_back(tmp_path: Path) -> None:

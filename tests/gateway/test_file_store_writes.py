@@ -271,14 +271,21 @@ async def test_a_put_cancelled_while_it_is_committed_is_there_whole_or_not_at_al
         assert strays(tmp_path) == set()
 
 
+def held_open(root: Path) -> set[Path]:
+    """The body files that this process has open."""
+    links = (Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd"))
+    return {link.readlink() for link in links if link.is_symlink()} & set(body_files(root))
+
+
 async def test_open_files_are_closed_again(tmp_path: Path) -> None:
     async with file_store(tmp_path, ManualClock()) as store:
         await put(store, "k", streamed(LARGE))
         await put(store, "rotten", streamed(LARGE))
         with closing(sqlite3.connect(tmp_path / "index.db")) as connection, connection:
             connection.execute("UPDATE objects SET attributes = x'00' WHERE path = 'rotten'")
-        before = len(os.listdir("/proc/self/fd"))
 
+        async with store.open("k"):
+            assert held_open(tmp_path) != set()
         for _ in range(20):
             await read(store, "k")
             await put(store, "k", streamed(LARGE))
@@ -287,7 +294,7 @@ async def test_open_files_are_closed_again(tmp_path: Path) -> None:
             with pytest.raises(ObjectNotFound):
                 await read(store, "absent")
 
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert held_open(tmp_path) == set()
 
 
 # What fails

@@ -217,10 +217,10 @@ def test_uploads_that_break_off_leave_no_files(gateway: Gateway, wire: Wire, pla
 def test_chunks_that_turn_to_nonsense_are_refused_at_once(
     gateway: Gateway, wire: Wire, plain: str, rest: bytes, sent: bytes
 ) -> None:
-    wire.send(head("PUT", plain + "k", CHUNKED) + b"%x\r\n%b\r\n" % (len(sent), sent))
+    wire.send(head("PUT", plain + "k", CHUNKED) + b"%x\r\n%b" % (len(sent), sent))
     while not in_flight(gateway):  # so that the request is being read when it breaks
         pass
-    wire.send(rest)
+    wire.send(b"\r\n" + rest)  # so that the end of a chunk wakes the reader at the same time
 
     answer = wire.answer()
 

@@ -23,6 +23,7 @@ from pannier_gateway.stores.base import (
     encoded_etag,
 )
 from support.stores import (
+    KINDS,
     NOON,
     SECOND,
     WORLDS,
@@ -58,7 +59,7 @@ KEYS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=WORLDS)
+@pytest.fixture(params=KINDS)
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     async with WORLDS[request.param](tmp_path) as world:
         yield world

@@ -16,6 +16,7 @@ from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Attributes, Listing, Page, Record, Store
 from pannier_gateway.stores.memory import MemoryStore
 from support.stores import (
+    KINDS,
     SECOND,
     WORLDS,
     ManualClock,
@@ -170,7 +171,7 @@ def tagless(answer: object) -> object:
             return answer
 
 
-@pytest.mark.parametrize("kind", [kind for kind in WORLDS if kind != "memory"])
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=15)
 @given(steps=st.lists(STEPS, max_size=25))
 async def test_any_store_answers_as_the_reference_does(
@@ -217,7 +218,7 @@ def entries(keys: set[str], listing: Listing) -> list[str]:
     return sorted({folded(key, listing) for key in listed} - {start}, key=utf8)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(keys=KEYS, listings=st.lists(ANY_LISTING, min_size=1, max_size=6))
 async def test_pages_show_what_there_is_in_order_and_full(
     tmp_path_factory: pytest.TempPathFactory, keys: set[str], listings: list[Listing]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from pannier_gateway.clock import Clock
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.span import Span
@@ -211,3 +213,9 @@ WORLDS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
     "choppy file": partial(file_world, wrap=ChoppyStore),
 }
 """Every store and every wrapper that has to keep the seam's promises."""
+
+KINDS = [
+    pytest.param(kind, marks=pytest.mark.slow if kind in ("file, durable", "choppy file") else ())
+    for kind in WORLDS
+]
+"""Their names; a quick look makes do with some."""

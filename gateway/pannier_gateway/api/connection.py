@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Coroutine, Mapping
+from typing import Any, cast
 
 import msgspec
 from aiohttp import web
@@ -30,10 +30,11 @@ CLOSING = {"content-type": "application/json", "connection": "close"}
 class Connection(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_incoming",)
+    __slots__ = ("_answered", "_incoming")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._incoming: StreamReader = EMPTY_PAYLOAD  # the body of the last request so far
+        self._answered: StreamReader = EMPTY_PAYLOAD  # and of the last one that got its answer
         super().connection_made(transport)
         # so that a drained writer means that the kernel has every byte
         cast(asyncio.Transport, transport).set_write_buffer_limits(0)
@@ -51,23 +52,30 @@ class Connection(RequestHandler):
                 self._messages.pop()
                 self._break_off(detail_of(message.message))
 
-    def _break_off(self, detail: str) -> None:
-        """Whoever reads the body that broke hears of it; aiohttp would let them wait for more."""
-        log.info("malformed body", extra={"detail": detail})
-        if self._current_request is None and not self._messages:
-            self.force_close()  # the answer is out, and what still came was being skipped
-            return
-        self._incoming.set_exception(web.RequestPayloadError(detail))
-        self._lingering_time = 0.0  # there is no telling where the next request begins
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
+        self._answered = request.content
+        return super().finish_response(request, resp, start_time)
 
     def close(self) -> None:
         """Close unless a request is at hand: aiohttp would drop the rest of its body."""
-        if self._current_request is not None or self._messages:
-            return
-        if self._waiter is not None:
+        if self._waiter is not None and not self._messages:
             self.force_close()  # idle, and aiohttp would leave it open until the drain is over
-        else:
+        elif self._incoming is self._answered and self._current_request is None:
             super().close()
+
+    def _break_off(self, detail: str) -> None:
+        """Whoever reads the body that broke hears of it; aiohttp would let them wait for more."""
+        log.info("malformed body", extra={"detail": detail})
+        self._lingering_time = 0.0  # there is no telling where the next request begins
+        if self._incoming is not self._answered:
+            error = web.RequestPayloadError(detail)
+            self._incoming.set_exception(error)
+            # a reader whom the end of a chunk has woken just now will wait again
+            self._loop.call_soon(self._incoming.set_exception, error)
+        elif self.transport is not None:
+            self.transport.close()  # the answer is out, and what still came was being skipped
 
     def handle_error(
         self,

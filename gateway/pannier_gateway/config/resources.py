@@ -18,8 +18,8 @@ from pannier_gateway.config.schema import Schema, faults, filled
 
 __all__ = ["Bucket", "Manifests", "Usecase", "changes", "load", "parse", "parse_files"]
 
-USECASE = Kind("pannier.dev/v1alpha1", "Usecase")
-BUCKET = Kind("pannier.dev/v1alpha1", "Bucket")
+USECASE = Kind(f"{GROUP}/v1alpha1", "Usecase")
+BUCKET = Kind(f"{GROUP}/v1alpha1", "Bucket")
 
 R = TypeVar("R", bound=Usecase | Bucket)
 
@@ -27,7 +27,7 @@ R = TypeVar("R", bound=Usecase | Bucket)
 class Manifests(Struct, frozen=True, kw_only=True):
     """A set of manifests. Secrets and ConfigMaps by `namespace/name`, then by key.
 
-    `ignored` tells, in words, which documents were of somebody else's kind.
+    `ignored` names the documents that are of somebody else's kind.
     """
 
     usecases: tuple[Usecase, ...]
@@ -140,7 +140,7 @@ def _entry(document: Document) -> _Manifest | _Ignored | Problem:
         return _Manifest(kind, document._replace(value=filled(schema, document.value)))
     if kind.group == GROUP:
         return document.problem("kind", f"Unsupported value: {_supported(kind)}")
-    return _Ignored(str(document.problem("", f"{kind.api_version} {kind.kind} ignored")))
+    return _Ignored(str(document.problem("", f"{kind.api_version} {kind.kind}")))
 
 
 def _kind(value: object) -> Kind | None:

@@ -86,7 +86,7 @@ class ManifestSource:
         config, verdicts = render(manifests.buckets, manifests.usecases, generation)
         self._judge([verdict for verdict in verdicts if not verdict.accepted])
         for note in manifests.ignored:
-            log.info("%s", note)
+            log.info("document ignored", extra={"document": note})
         self._served = frozenset(verdict[:3] for verdict in verdicts if verdict.accepted)
         self._resources = found
         if self._last is None or digest(config) != digest(self._last):
@@ -103,7 +103,7 @@ class ManifestSource:
         if lost:
             raise ConfigError("\n".join(lost))
         for verdict in refused:
-            log.warning("resource refused, the rest is served: %s", _words(verdict))
+            log.warning("resource refused", extra=_fields(verdict))
 
 
 class _Look(NamedTuple):
@@ -198,14 +198,14 @@ class ConfigWatch:
                 async for _ in changes:
                     yield
         except (OSError, RuntimeError) as error:  # out of inotify watches, or no such folder by now
-            log.warning("cannot watch %s, polling instead: %s", path, error)
+            log.warning("folder not watched", extra={"path": str(path), "error": str(error)})
         while True:
             await asyncio.sleep(self._poll_seconds)
             yield
 
     def _apply(self, config: GatewayConfig, new_digest: str) -> None:
         if new_digest == self._digest:
-            log.info("configuration unchanged: generation=%d", self._current.generation)
+            log.info("configuration unchanged", extra={"generation": self._current.generation})
             return
         before, self._current, self._digest = self._current, config, new_digest
         self._tell_applied(before)
@@ -214,10 +214,12 @@ class ConfigWatch:
 
     def _tell_applied(self, before: GatewayConfig | None) -> None:
         log.info(
-            "configuration applied: generation=%d digest=%.12s %s",
-            self._current.generation,
-            self._digest,
-            difference(before, self._current),
+            "configuration applied",
+            extra={
+                "generation": self._current.generation,
+                "digest": self._digest,
+                "changes": difference(before, self._current),
+            },
         )
         self._observer.applied(self._current, self._digest)
 
@@ -245,5 +247,16 @@ def _signed(before: Mapping[str, object], after: Mapping[str, object]) -> list[s
 
 
 def _words(verdict: Verdict) -> str:
-    where = f"{verdict.kind} {verdict.namespace}/{verdict.name}"
-    return f"{where}: {verdict.reason}: {verdict.message}"
+    return f"{_resource(verdict)}: {verdict.reason}: {verdict.message}"
+
+
+def _fields(verdict: Verdict) -> dict[str, str]:
+    return {
+        "resource": _resource(verdict),
+        "reason": str(verdict.reason),
+        "error": verdict.message,
+    }
+
+
+def _resource(verdict: Verdict) -> str:
+    return f"{verdict.kind} {verdict.namespace}/{verdict.name}"

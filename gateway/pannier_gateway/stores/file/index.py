@@ -4,7 +4,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import NamedTuple
 
 import msgspec
 
@@ -121,8 +122,27 @@ def as_store_error(error: sqlite3.Error) -> PannierError:
     return StoreUnavailable(f"the index failed: {error}")
 
 
+class IndexErrors:
+    """Inside this block SQLite's errors become the store's own."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise as_store_error(error) from error
+
+
 def find(connection: sqlite3.Connection, path: str) -> Row | None:
-    found = first(connection, SELECT, path)
+    with IndexErrors():
+        found = connection.execute(SELECT, (path,)).fetchone()
     return None if found is None else Row._make(found)
 
 
@@ -130,17 +150,9 @@ def find_whole(
     connection: sqlite3.Connection, path: str
 ) -> tuple[Row, bytes | None] | tuple[None, None]:
     """The row, and the body where the index holds it."""
-    found = first(connection, SELECT_WHOLE, path)
+    with IndexErrors():
+        found = connection.execute(SELECT_WHOLE, (path,)).fetchone()
     return (None, None) if found is None else (Row._make(found[:-1]), found[-1])
-
-
-def first(connection: sqlite3.Connection, question: str, path: str) -> tuple[Any, ...] | None:
-    """Raises Damaged, StoreUnavailable."""
-    try:
-        found: tuple[Any, ...] | None = connection.execute(question, (path,)).fetchone()
-    except sqlite3.Error as error:
-        raise as_store_error(error) from error
-    return found
 
 
 def scan(

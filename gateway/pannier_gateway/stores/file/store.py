@@ -151,11 +151,8 @@ class FileStore:
         return len(orphans)
 
     def _scan(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            with self._scanning:
-                return question(self._scans)
-        except sqlite3.Error as error:
-            raise index.as_store_error(error) from error
+        with index.IndexErrors(), self._scanning:
+            return question(self._scans)
 
     def _close(self) -> None:
         self._committer.close()
