@@ -122,7 +122,7 @@ def main(settings: Settings) -> None:
                 show(f"{title} {verb}, one caller", result, BARE, figures=CALLER)
 
 
-def _turn(server: Server, send: Callable[[], Traffic], _turn: int) -> Sample:
+def _turn(server: Server, send: Callable[[], Traffic], _number: int) -> Sample:
     return sample(server, send)
 
 

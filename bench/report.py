@@ -18,20 +18,6 @@ def thrift(sample: Sample) -> float:
     return sample.traffic.operations / sample.server_cpu if sample.server_cpu else 0.0
 
 
-COLUMNS: tuple[tuple[str, Figure, str], ...] = (
-    ("ops/s", rate, ",.0f"),
-    ("GB/s", lambda s: s.traffic.size / s.traffic.seconds / 1e9, ".3f"),
-    ("CPU µs/op", lambda s: s.cpu_us, ",.1f"),
-    ("GB/CPU s", lambda s: s.bytes_per_cpu_second / 1e9, ".2f"),
-    ("p50 ms", lambda s: s.traffic.p50_us / 1e3, ",.3f"),
-    ("p99 ms", lambda s: s.traffic.p99_us / 1e3, ",.2f"),
-    ("RSS MiB", lambda s: s.rss / MIB, ",.0f"),
-    ("server core", lambda s: s.server_cpu / s.traffic.seconds, ".0%"),
-    ("sender µs/op", lambda s: s.sender_cpu / max(s.traffic.operations, 1) * 1e6, ",.1f"),
-    ("failures", lambda s: s.traffic.failures, ",.0f"),
-)
-
-
 def p50(sample: Sample) -> float:
     return sample.traffic.p50_us
 
@@ -45,6 +31,18 @@ def ease(sample: Sample) -> float:
     return sample.traffic.operations / sample.sender_cpu if sample.sender_cpu else 0.0
 
 
+COLUMNS: tuple[tuple[str, Figure, str], ...] = (
+    ("ops/s", rate, ",.0f"),
+    ("GB/s", lambda s: s.traffic.size / s.traffic.seconds / 1e9, ".3f"),
+    ("CPU µs/op", lambda s: s.cpu_us, ",.1f"),
+    ("GB/CPU s", lambda s: s.bytes_per_cpu_second / 1e9, ".2f"),
+    ("p50 ms", lambda s: s.traffic.p50_us / 1e3, ",.3f"),
+    ("p99 ms", lambda s: s.traffic.p99_us / 1e3, ",.2f"),
+    ("RSS MiB", lambda s: s.rss / MIB, ",.0f"),
+    ("server core", lambda s: s.server_cpu / s.traffic.seconds, ".0%"),
+    ("sender µs/op", lambda s: s.sender_cpu / max(s.traffic.operations, 1) * 1e6, ",.1f"),
+    ("failures", lambda s: s.traffic.failures, ",.0f"),
+)
 NAMES: Mapping[Figure, str] = {
     rate: "ops/s",
     thrift: "ops per CPU second",

@@ -1,7 +1,7 @@
 """How long to measure, and where: the command line of every program."""
 
 import os
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +37,8 @@ class Settings:
         return cls(
             programs=tuple(given.programs),
             quick=given.quick,
-            seconds=given.seconds or 1.0,
-            rounds=given.rounds or (3 if given.quick else 7),
+            seconds=given.seconds,
+            rounds=(3 if given.quick else 7) if given.rounds is None else given.rounds,
             scratch=given.scratch,
             server_cpu=cpus[-1],
             load_cpu=cpus[0],
@@ -46,10 +46,10 @@ class Settings:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="python -m bench", formatter_class=ArgumentDefaultsHelpFormatter)
+    parser = ArgumentParser(prog="python -m bench")
     parser.add_argument("programs", nargs="*", help="what to measure; everything when absent")
     parser.add_argument("--quick", action="store_true", help="a minute or two, rougher figures")
-    parser.add_argument("--seconds", type=float, help="length of a round (1)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a round (1)")
     parser.add_argument(
         "--rounds", type=int, help="how often each server gets its turn (7, quick: 3)"
     )

@@ -51,7 +51,7 @@ def test_a_setup_that_was_cut_short_starts_over(environment: ModuleType, tmp_pat
 def test_a_python_that_is_too_old_is_told_what_to_do(
     environment: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "OLDEST", (99, 0))
+    monkeypatch.setattr(environment, "OLDEST", (99, 0))  # no test runs on a Python so old
 
     with pytest.raises(SystemExit, match=r"needs Python 99\.0 or newer.*make PYTHON="):
         environment.main()
@@ -60,7 +60,7 @@ def test_a_python_that_is_too_old_is_told_what_to_do(
 def test_a_python_that_can_install_nothing_is_told_what_to_do(
     environment: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(environment, "has", lambda _module: False)
+    monkeypatch.setattr(environment, "has", lambda _module: False)  # as Debian's bare python3
 
     with pytest.raises(SystemExit, match="apt install python3-venv"):
         environment.create(tmp_path / "venv")
@@ -69,7 +69,7 @@ def test_a_python_that_can_install_nothing_is_told_what_to_do(
 def test_a_python_without_ensurepip_lends_its_own_pip(
     environment: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(environment, "has", lambda module: module == "pip")
+    monkeypatch.setattr(environment, "has", lambda module: module == "pip")  # as in images
 
     environment.create(tmp_path)
 

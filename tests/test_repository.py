@@ -53,15 +53,8 @@ def test_the_wheel_is_made_of_the_three_packages_with_all_their_files(tmp_path: 
     assert packed == kept
 
 
-def test_the_client_alone_needs_nothing_but_python() -> None:
+def test_the_client_alone_installs_nothing_else() -> None:
     assert PROJECT["project"]["dependencies"] == []
-
-    code = f"import sys; sys.path.insert(0, {str(ROOT / 'client')!r}); import pannier"
-    run = subprocess.run(
-        [sys.executable, "-ISc", code], capture_output=True, text=True, check=False
-    )
-
-    assert run.returncode == 0, run.stderr
 
 
 def test_the_version_is_written_in_one_place() -> None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
 
 from pannier.address import Address
@@ -56,12 +55,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def session(self, usecase: str, **scopes: str | int | bool) -> Session:

@@ -38,15 +38,14 @@ class Subject:
     key: str | None = None
 
     def __str__(self) -> str:
-        about = f"usecase {self.usecase!r}"
-        return f"{self.operation} {about}" if self.key is None else self._of_key(about)
-
-    def _of_key(self, about: str) -> str:
-        return f"{self.operation} {self.key!r} in {about}"
+        if self.key is None:
+            return f"{self.operation} usecase {self.usecase!r}"
+        return f"{self.operation} {self.key!r} in usecase {self.usecase!r}"
 
 
 class PannierError(Exception):
-    """The root. Fields: `subject`, `status` of the answer, `detail` as the server worded it."""
+    """The root. Fields: `subject`, `status` of the answer, `detail` as the server worded it, and
+    `retry_after`, the seconds that it asked to wait; None where there was none."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The command `pannier-gateway`."""
+"""The command `pannier-gateway`, also where what it needs is missing: then it says so."""
 
 import sys
 

@@ -79,10 +79,10 @@ class Admin:
             return web.Response(status=503, text=f"the event loop is {lag:.1f} s late\n")
         return web.Response(text="ok\n")
 
-    async def readyz(self, _: web.Request) -> web.Response:
+    async def readyz(self, request: web.Request) -> web.Response:
         if self._status.draining:
             return web.Response(status=503, text="shutting down\n")
-        return await self.startupz(_)
+        return await self.startupz(request)
 
     async def startupz(self, _: web.Request) -> web.Response:
         if not self._status.started:

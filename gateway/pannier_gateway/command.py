@@ -14,7 +14,7 @@ from pannier_gateway.errors import StoreUnavailable
 from pannier_gateway.serve import serve
 from pannier_gateway.settings import SettingsError, parse_settings
 
-GARBAGE = 10_000  # new objects between collections: a request makes some fifty, and few cycles
+COLLECT_AFTER = 10_000  # new objects: a request makes some fifty, and few cycles
 
 
 def run() -> int:
@@ -27,7 +27,7 @@ def run() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
     except (SettingsError, ConfigError, StoreUnavailable, OSError) as error:
-        print(f"pannier-gateway: {error}", file=sys.stderr)  # noqa: T201
+        print(f"pannier-gateway: {error}", file=sys.stderr)  # noqa: T201  # no log yet
         return 2
     return 0
 
@@ -35,4 +35,4 @@ def run() -> int:
 def spare_the_collector() -> None:
     """Keep what a start leaves behind out of every collection, and collect less often."""
     gc.freeze()
-    gc.set_threshold(GARBAGE)
+    gc.set_threshold(COLLECT_AFTER)

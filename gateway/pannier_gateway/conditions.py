@@ -6,12 +6,10 @@ Times are compared in whole seconds: an HTTP date holds no more.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import formatdate
 from enum import Enum
-from functools import lru_cache
 from typing import NamedTuple
 
+from pannier_gateway.dates import parse_date
 from pannier_gateway.errors import BadRequest
 
 _SECOND_US = 1_000_000
@@ -19,17 +17,6 @@ _ANY = ("*",)
 _NEVER = ""  # an If-Range that no representation matches
 _TAG = re.compile(r'(W/)?"([^\x00-\x20"\x7f]*)"')
 _LISTED = re.compile(rf"[ \t]*(?:{_TAG.pattern})?[ \t]*(?:,|\Z)")
-_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-_MONTH = r"(?P<month>[A-Z][a-z]{2})"
-_CLOCK = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
-_DATES = tuple(
-    re.compile(pattern, re.ASCII)
-    for pattern in (
-        rf"[A-Z][a-z]{{2}}, (?P<day>\d\d) {_MONTH} (?P<year>\d{{4}}) {_CLOCK} GMT",
-        rf"[A-Z][a-z]{{5,8}}, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_CLOCK} GMT",
-        rf"[A-Z][a-z]{{2}} {_MONTH} (?P<day>[ \d]\d) {_CLOCK} (?P<year>\d{{4}})",
-    )
-)
 
 
 class Outcome(Enum):
@@ -118,44 +105,6 @@ def range_applies(conditions: Conditions, etag: str, modified: int) -> bool:
             return tag == etag != _NEVER
         case date:
             return _seconds(date) == _seconds(modified)
-
-
-def http_date(us: int) -> str:
-    """Microseconds since the epoch as an HTTP date, cut to the second."""
-    return _http_date(_seconds(us))
-
-
-def parse_date(text: str) -> int | None:
-    """An HTTP date (any of RFC 9110's three forms) in microseconds; None if it is none."""
-    for form in _DATES:
-        if match := form.fullmatch(text.strip(" \t")):
-            return _moment(match)
-    return None
-
-
-@lru_cache(maxsize=1024)
-def _http_date(seconds: int) -> str:
-    return formatdate(seconds, usegmt=True)
-
-
-def _moment(match: re.Match[str]) -> int | None:
-    field = match.groupdict()
-    year = int(field["year"])
-    if len(field["year"]) == 2:
-        year = _century(year, datetime.now(UTC).year)
-    clock = int(field["hour"]), int(field["minute"]), int(field["second"])
-    try:
-        month = _MONTHS.index(field["month"]) + 1
-        moment = datetime(year, month, int(field["day"]), *clock, tzinfo=UTC)
-    except ValueError:
-        return None
-    return int(moment.timestamp()) * _SECOND_US
-
-
-def _century(two_digits: int, now: int) -> int:
-    """The year meant: one more than 50 years ahead is a past one (RFC 9110, section 5.6.7)."""
-    year = now - now % 100 + two_digits
-    return year - 100 if year > now + 50 else year
 
 
 def _tags(name: str, header: str, *, weak: bool) -> tuple[str, ...]:

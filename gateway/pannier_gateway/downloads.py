@@ -21,11 +21,12 @@ from pannier_gateway.stores.base import Buffer, Reading
 
 SMALL = 256 * 1024  # decoded bytes that are decoded on the event loop: a quarter of a millisecond
 BOMB_RATIO = 1024  # what a body of unknown decoded size may grow by
+UNDECODABLE = "the stored bytes do not decode"
 
-Bytes = Buffer | AsyncGenerator[Buffer, None]
+OutgoingBody = Buffer | AsyncGenerator[Buffer, None]  # at hand, or piece by piece
 
 
-async def body_of(reading: Reading, answer: Answer, workers: Workers) -> Bytes:
+async def body_of(reading: Reading, answer: Answer, workers: Workers) -> OutgoingBody:
     """Raises Damaged, now or while it is read, where the stored bytes are not what they were."""
     if answer.decoded:
         return await decoded(reading, answer, workers)
@@ -35,22 +36,22 @@ async def body_of(reading: Reading, answer: Answer, workers: Workers) -> Bytes:
     return reading.whole if answer.span is None else memoryview(reading.whole)[slice(*span)]
 
 
-async def decoded(reading: Reading, answer: Answer, workers: Workers) -> Bytes:
+async def decoded(reading: Reading, answer: Answer, workers: Workers) -> OutgoingBody:
     size = answer.size
     if reading.whole is not None and size is not None and size <= SMALL:
         return decoded_whole(reading.whole, size, answer.span)
     if answer.span is not None and size is not None:
-        return honest(await decoded_range(reading, answer.span, size, workers))
+        return checked(await decoded_range(reading, answer.span, size, workers))
     stored = Span(0, reading.record.size)
     limit = (stored.size + 1024) * BOMB_RATIO if size is None else size
-    return honest(decoding(reading, stored, limit, workers, exact=size is not None))
+    return checked(decoding(reading, stored, limit, workers, exact=size is not None))
 
 
 def decoded_whole(stored: bytes, size: int, span: Span | None) -> Buffer:
     try:
         body = decode_small(stored, size)
     except DecodeError as error:
-        raise Damaged("the stored bytes do not decode") from error
+        raise Damaged(UNDECODABLE) from error
     return body if span is None else memoryview(body)[slice(*span)]
 
 
@@ -84,7 +85,7 @@ async def read_all(reading: Reading, span: Span) -> bytes:
 def decoding(
     reading: Reading, stored: Span, limit: int, workers: Workers, *, exact: bool
 ) -> Decoding:
-    return Decoding(copied(reading.chunks(stored)), limit, *workers, exact=exact)
+    return Decoding(copied(reading.chunks(stored)), limit, workers, exact=exact)
 
 
 async def copied(pieces: AsyncGenerator[Buffer, None]) -> AsyncGenerator[bytes, None]:
@@ -94,11 +95,11 @@ async def copied(pieces: AsyncGenerator[Buffer, None]) -> AsyncGenerator[bytes, 
             yield bytes(piece)
 
 
-async def honest(decoded: Stream | AsyncGenerator[bytes, None]) -> AsyncGenerator[Buffer, None]:
-    """What was decoded; Damaged where it is not what was stored."""
+async def checked(decoded: Stream | AsyncGenerator[bytes, None]) -> AsyncGenerator[Buffer, None]:
+    """What was decoded; raises Damaged where it is not what was stored."""
     try:
         async with aclosing(decoded):
             async for piece in decoded:
                 yield piece
     except DecodeError as error:
-        raise Damaged("the stored bytes do not decode") from error
+        raise Damaged(UNDECODABLE) from error

@@ -1,26 +1,27 @@
 """What can go wrong, as the caller sees it. An error knows its own HTTP status.
 
-PannierError
-├── BadRequest 400               the request contradicts itself or the protocol
-│   └── ExpirationRefused        outside what the usecase allows
-├── ObjectNotFound 404           absent
-│   └── ObjectExpired            its time is over
-├── UsecaseUnknown 404           nobody declared it
-├── RouteUnknown 404             no such path
-├── MethodNotAllowed 405
-├── NotAcceptable 406            no representation that the caller accepts
-├── RequestTimeout 408           the body stopped coming
-├── PreconditionFailed 412       if-match and its kin
-├── TooLarge 413                 above the usecase's maxObjectBytes
-├── RangeNotSatisfiable 416      carries the size that the range missed
-├── ReadOnly 403                 the bucket takes no writes
-├── ExpectationFailed 417        an `expect` that is none
-├── HeadTooLarge 431             the request line or a header is too long
-├── NotOffered 501               a part of the protocol that this version lacks
-├── Suspended 503                the usecase is switched off
-├── StoreUnavailable 503         the store can't serve now
-├── StoreFull 507                no room for these bytes
-└── Damaged 500                  stored bytes are not the bytes that were stored
+PannierError 500
+├── ClientError 400                  the request is at fault, not the gateway
+│   ├── BadRequest 400               it contradicts itself or the protocol
+│   │   └── ExpirationRefused 400    outside what the usecase allows
+│   ├── ReadOnly 403                 the bucket takes no writes
+│   ├── ObjectNotFound 404           absent
+│   │   └── ObjectExpired 404        its time is over
+│   ├── UsecaseUnknown 404           nobody declared it
+│   ├── RouteUnknown 404             no such path
+│   ├── MethodNotAllowed 405         carries the methods that the path takes
+│   ├── NotAcceptable 406            no representation that the caller accepts
+│   ├── RequestTimeout 408           the body stopped coming
+│   ├── PreconditionFailed 412       if-match and its kin
+│   ├── TooLarge 413                 above the usecase's maxObjectBytes
+│   ├── RangeNotSatisfiable 416      carries the size that the range missed
+│   ├── ExpectationFailed 417        an `expect` that is none
+│   ├── HeadTooLarge 431             the request line or a header is too long
+│   └── NotOffered 501               a part of the protocol that this version lacks
+├── Suspended 503                    the usecase is switched off
+├── StoreUnavailable 503             the store can't serve now
+├── StoreFull 507                    no room for these bytes
+└── Damaged 500                      stored bytes are not the bytes that were stored
 """
 
 from typing import ClassVar
@@ -34,18 +35,25 @@ class PannierError(Exception):
     ordinary: ClassVar[bool] = False  # the answer to a fair question: nothing to log
 
 
-class BadRequest(PannierError):
+class ClientError(PannierError):
     status = 400
     kind = "client error"
+
+
+class BadRequest(ClientError):
+    pass
 
 
 class ExpirationRefused(BadRequest):
     pass
 
 
-class ObjectNotFound(PannierError):
+class ReadOnly(ClientError):
+    status = 403
+
+
+class ObjectNotFound(ClientError):
     status = 404
-    kind = "client error"
     ordinary = True
 
 
@@ -53,56 +61,46 @@ class ObjectExpired(ObjectNotFound):
     pass
 
 
-class UsecaseUnknown(PannierError):
+class UsecaseUnknown(ClientError):
     status = 404
-    kind = "client error"
 
 
-class RouteUnknown(PannierError):
+class RouteUnknown(ClientError):
     status = 404
-    kind = "client error"
 
 
-class MethodNotAllowed(PannierError):
-    """Carries the methods that the path does take."""
-
+class MethodNotAllowed(ClientError):
     status = 405
-    kind = "client error"
 
     def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
         super().__init__(message)
         self.allowed = allowed
 
 
-class NotAcceptable(PannierError):
+class NotAcceptable(ClientError):
     status = 406
-    kind = "client error"
 
 
-class RequestTimeout(PannierError):
+class RequestTimeout(ClientError):
     status = 408
-    kind = "client error"
 
 
-class PreconditionFailed(PannierError):
+class PreconditionFailed(ClientError):
     status = 412
-    kind = "client error"
     ordinary = True
 
     def __init__(self) -> None:
         super().__init__("the object is not in the state that the request's conditions ask for")
 
 
-class TooLarge(PannierError):
+class TooLarge(ClientError):
     status = 413
-    kind = "client error"
 
 
-class RangeNotSatisfiable(PannierError):
+class RangeNotSatisfiable(ClientError):
     """Carries the size of the representation, in bytes."""
 
     status = 416
-    kind = "client error"
     ordinary = True
 
     def __init__(self, message: str, size: int) -> None:
@@ -110,25 +108,17 @@ class RangeNotSatisfiable(PannierError):
         self.size = size
 
 
-class ExpectationFailed(PannierError):
+class ExpectationFailed(ClientError):
     status = 417
-    kind = "client error"
 
 
-class HeadTooLarge(PannierError):
+class HeadTooLarge(ClientError):
     status = 431
-    kind = "client error"
 
 
-class NotOffered(PannierError):
+class NotOffered(ClientError):
     status = 501
-    kind = "client error"
     ordinary = True
-
-
-class ReadOnly(PannierError):
-    status = 403
-    kind = "client error"
 
 
 class Suspended(PannierError):

@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Literal
 
 from pannier.protocol.durations import format_duration
-from pannier.protocol.expiration import Expiration
+from pannier.protocol.expiration import Expiration, Policy
+from pannier_gateway.clock import Clock
+from pannier_gateway.config import model
 from pannier_gateway.config.model import Expiry, UsecaseConfig
 from pannier_gateway.errors import ExpirationRefused, PannierError
-from pannier_gateway.stores.base import Policy, Record, Sweepable
+from pannier_gateway.stores.base import Record, Store, Sweepable
 
 log = logging.getLogger("pannier.expiry")
 
@@ -18,7 +19,7 @@ SECOND = 1_000_000
 LONGEST_DEBOUNCE = 24 * 3600 * SECOND
 SWEEP_BATCH = 500
 MICROSECOND = timedelta(microseconds=1)
-WIRE_POLICY: dict[Literal["Manual", "TimeToLive", "TimeToIdle"], Policy] = {
+WIRE_POLICY: dict[model.Policy, Policy] = {
     "Manual": "manual",
     "TimeToLive": "ttl",
     "TimeToIdle": "tti",
@@ -88,6 +89,32 @@ def extended(record: Record, now: int) -> int | None:
         return None
     debounce = min(idle // 4, LONGEST_DEBOUNCE)
     return now + idle if record.expires < now + idle - debounce else None
+
+
+class Extender:
+    """Moves the deadlines that reads extend, behind the readers' backs."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._moving: dict[str, asyncio.Task[None]] = {}  # by path: one move at a time is enough
+
+    def __repr__(self) -> str:
+        return f"<Extender {len(self._moving)} moving>"
+
+    def extend(self, record: Record) -> None:
+        """Begin to move the deadline of an object that is read now, if that is due."""
+        expires = extended(record, self._clock())
+        if expires is not None and record.path not in self._moving:
+            self._moving[record.path] = asyncio.create_task(self._move(record, expires))
+
+    async def _move(self, record: Record, expires: int) -> None:
+        try:
+            await self._store.touch(record.path, record.etag, expires)
+        except PannierError as error:  # the next read tries again
+            log.warning("deadline not moved", extra={"path": record.path, "error": str(error)})
+        finally:
+            del self._moving[record.path]
 
 
 class Sweeper:

@@ -6,11 +6,12 @@ scrapes: a request pays a microsecond for all of its metrics together.
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import partial
 from itertools import accumulate
 from time import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -61,8 +62,7 @@ class RequestTally:
 class Requests(Collector):
     """Requests, by usecase, operation and class of status; the usecases are those declared."""
 
-    def __init__(self, drain: Drain) -> None:
-        self._drain = drain
+    def __init__(self) -> None:
         self._tallies: dict[tuple[str, str, int], RequestTally] = {}
 
     def tally(self, usecase: str, operation: str, status: int) -> RequestTally:
@@ -72,10 +72,7 @@ class Requests(Collector):
             found = self._tallies[key] = RequestTally()
         return found
 
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
-        yield GaugeMetricFamily(
-            "pannier_requests_in_flight", "Requests being served now.", self._drain.in_flight
-        )
+    def collect(self) -> Iterator[CounterMetricFamily | HistogramMetricFamily]:
         seconds = HistogramMetricFamily(
             "pannier_request_duration_seconds",
             "From the request's head to the last byte of its answer.",
@@ -169,28 +166,25 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        self.requests = Requests(drain)
+        self.requests = Requests()
         self.store_operations = StoreOperations()
         registry.register(self.requests)
         registry.register(self.store_operations)
         self.config = ConfigMetrics(registry)
-        self.compression_input = Counter(
+        Gauge(
+            "pannier_requests_in_flight", "Requests being served now.", registry=registry
+        ).set_function(lambda: drain.in_flight)
+        by_usecase = partial(Counter, labelnames=["usecase"], registry=registry)
+        self.compression_input = by_usecase(
             "pannier_compression_input_bytes",
             "Bytes of bodies that the gateway compressed, before.",
-            ["usecase"],
-            registry=registry,
         )
-        self.compression_output = Counter(
+        self.compression_output = by_usecase(
             "pannier_compression_output_bytes",
             "Bytes of bodies that the gateway compressed, after.",
-            ["usecase"],
-            registry=registry,
         )
-        self.expired = Counter(
-            "pannier_expired_requests",
-            "Requests for an object whose time was over.",
-            ["usecase"],
-            registry=registry,
+        self.expired = by_usecase(
+            "pannier_expired_requests", "Requests for an object whose time was over."
         )
         self.swept = Counter(
             "pannier_swept_objects", "Expired objects deleted by the sweeper.", registry=registry

@@ -44,10 +44,10 @@ def choose(header: str | None, stored: Literal["zstd"] | None) -> Coding:
 
 
 @lru_cache(maxsize=128)
-def accepts(header: str | None) -> Accepted:
+def accepts(header: str) -> Accepted:
     """What an `Accept-Encoding` value accepts; of two entries for one coding the last counts."""
     weights: dict[str, int] = {}
-    for entry in (header or "").split(","):
+    for entry in header.split(","):
         if match := _ENTRY.fullmatch(entry.strip(" \t")):
             weights[match[1].lower()] = round(float(match[2] or 1) * 1000)
     rest = weights.get("*")

@@ -1,6 +1,5 @@
 """The object service: what a usecase's policy means for put, get, head, delete and list."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -10,9 +9,9 @@ from pannier_gateway.clock import Clock
 from pannier_gateway.codec.workers import Workers
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.config.model import BucketConfig, UsecaseConfig
-from pannier_gateway.downloads import Bytes, body_of
+from pannier_gateway.downloads import OutgoingBody, body_of
 from pannier_gateway.errors import ReadOnly, Suspended
-from pannier_gateway.expiry import Lifetimes, deadline, extended, microseconds
+from pannier_gateway.expiry import Extender, Lifetimes, deadline, microseconds
 from pannier_gateway.metrics import Metrics
 from pannier_gateway.representation import Answer, Ask, answer
 from pannier_gateway.stores.base import Attributes, Draft, Listing, Page, Record, Store
@@ -31,7 +30,7 @@ class Download(NamedTuple):
     """What to answer, and the bytes: at hand, to be streamed, or None where none are due."""
 
     answer: Answer
-    body: Bytes | None
+    body: OutgoingBody | None
 
 
 class Objects:
@@ -48,8 +47,7 @@ class Objects:
         self._parts = parts
         self._lifetimes = Lifetimes(usecase)
         self._rules = UploadRules.of(usecase)
-        self._touching: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._extender = Extender(store, parts.clock)
 
     def __repr__(self) -> str:
         return f"<Objects of {self.name} in {self._bucket.name}>"
@@ -73,27 +71,33 @@ class Objects:
     async def get(
         self, path: str, ask: Ask, deliver: Callable[[Download], Awaitable[None]]
     ) -> None:
-        """Hold the object open while `deliver` sends it."""
+        """Hold the object open while `deliver` sends it.
+
+        Raises Suspended, ObjectNotFound, and what `ask` can't be given.
+        """
         self._admit()
         async with self._store.open(path) as reading:
             found = answer(reading.record, ask)
-            self._extend(reading.record)
+            self._extender.extend(reading.record)
             if found.status == 304:
                 await deliver(Download(found, None))
             else:
                 await deliver(Download(found, await body_of(reading, found, self._parts.workers)))
 
     async def head(self, path: str, ask: Ask) -> Answer:
+        """What `get` would answer, without the bytes. Raises what it raises."""
         self._admit()
         record = await self._store.head(path)
-        self._extend(record)
+        self._extender.extend(record)
         return answer(record, ask)
 
     async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
+        """Whether there was one. Raises Suspended, ReadOnly, PreconditionFailed."""
         self._admit_write()
         return await self._store.delete(path, conditions)
 
     async def list(self, listing: Listing) -> Page:
+        """Raises Suspended."""
         self._admit()
         return await self._store.list(listing)
 
@@ -113,22 +117,6 @@ class Objects:
         metrics = self._parts.metrics
         metrics.compression_input.labels(self.name).inc(record.attributes.original_size or 0)
         metrics.compression_output.labels(self.name).inc(record.size)
-
-    def _extend(self, record: Record) -> None:
-        """Let a read move the deadline of an idle-time object, behind the reader's back."""
-        expires = extended(record, self._parts.clock())
-        if expires is None or record.path in self._touching:
-            return
-        task = asyncio.create_task(self._touch(record, expires))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _touch(self, record: Record, expires: int) -> None:
-        self._touching.add(record.path)
-        try:
-            await self._store.touch(record.path, record.etag, expires)
-        finally:
-            self._touching.discard(record.path)
 
 
 def drafted(metadata: Metadata, upload: Upload, expiration: Expiration, now: int) -> Draft:

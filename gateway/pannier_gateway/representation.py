@@ -48,9 +48,6 @@ class Answer(Struct, frozen=True):
         return self.size if self.span is None else self.span.size
 
 
-PLAIN = Ask()
-
-
 def answer(record: Record, ask: Ask) -> Answer:
     """Raises NotAcceptable, PreconditionFailed, RangeNotSatisfiable."""
     coding = choose_coding(record, ask)

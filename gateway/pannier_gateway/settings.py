@@ -20,7 +20,6 @@ PANNIER_LISTEN, ... An argument wins over the environment.
 Try it:  pannier-gateway --manifests examples/quickstart.yaml --data-dir /tmp/pannier
 """
 
-
 SOURCES = ("--manifests", "--config")  # one of them given, the environment's other one is out
 
 
@@ -39,7 +38,10 @@ class Address(NamedTuple):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What the process is told at its start; everything else is configuration, and may change."""
+    """What the process is told at its start; everything else is configuration, and may change.
+
+    `drain` and `sweep_interval` are seconds.
+    """
 
     manifests: Path | None
     config: Path | None
@@ -67,10 +69,12 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     if any(each.startswith(SOURCES) for each in arguments):
         given = {name: value for name, value in given.items() if f"--{name}" not in SOURCES}
     parser.set_defaults(**given)
-    chosen = vars(parser.parse_args(arguments))
-    settings = Settings(**chosen)
+    try:
+        settings = Settings(**vars(parser.parse_args(arguments)))
+    except argparse.ArgumentError as error:
+        parser.error(str(error))
     if (settings.manifests is None) == (settings.config is None):
-        raise SettingsError("give either --manifests or --config (see --help)")
+        parser.error("give either --manifests or --config")
     return settings
 
 
@@ -81,16 +85,26 @@ def build_parser() -> Parser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        exit_on_error=False,
     )
-    add = parser.add_argument
-    add("--version", action="version", version=f"%(prog)s {__version__}")
-    source = parser.add_argument_group("configuration (one of the two; followed as it changes)")
-    source.add_argument(
-        "--manifests", type=Path, metavar="FILE_OR_DIR", help="Usecase and Bucket manifests"
-    )
-    source.add_argument(
-        "--config", type=Path, metavar="FILE", help="a configuration as the operator writes it"
-    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    add_configuration(parser)
+    add_storage(parser)
+    add_listeners(parser)
+    add_process(parser)
+    return parser
+
+
+def add_configuration(parser: Parser) -> None:
+    add = parser.add_argument_group(
+        "configuration (one of the two; followed as it changes)"
+    ).add_argument
+    add("--manifests", type=Path, metavar="FILE_OR_DIR", help="Usecase and Bucket manifests")
+    add("--config", type=Path, metavar="FILE", help="a configuration as the operator writes it")
+
+
+def add_storage(parser: Parser) -> None:
+    add = parser.add_argument_group("storage").add_argument
     add(
         "--data-dir",
         type=Path,
@@ -106,6 +120,17 @@ def build_parser() -> Parser:
         "(default: full)",
     )
     add(
+        "--sweep-interval",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="how often expired objects are deleted; readers never see one (default: 30)",
+    )
+
+
+def add_listeners(parser: Parser) -> None:
+    add = parser.add_argument_group("listeners").add_argument
+    add(
         "--listen",
         type=address,
         default=Address("127.0.0.1", 8650),
@@ -120,6 +145,10 @@ def build_parser() -> Parser:
         help="/metrics /livez /readyz /startupz /configz (default: 0.0.0.0:8651)",
     )
     add("--socket", type=Path, metavar="PATH", help="listen on this Unix socket too")
+
+
+def add_process(parser: Parser) -> None:
+    add = parser.add_argument_group("process").add_argument
     add(
         "--drain",
         type=seconds,
@@ -128,36 +157,24 @@ def build_parser() -> Parser:
         help="how long requests in flight may take once the process is told to end (default: 25)",
     )
     add(
-        "--sweep-interval",
-        type=seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="how often expired objects are deleted; readers never see one (default: 30)",
-    )
-    add(
         "--log-level",
         choices=["debug", "info", "warning", "error"],
         default="info",
         help="debug logs every request (default: info)",
     )
-    return parser
 
 
-def from_environment(
-    parser: argparse.ArgumentParser, environment: Mapping[str, str]
-) -> dict[str, object]:
+def from_environment(parser: Parser, environment: Mapping[str, str]) -> dict[str, object]:
     """The settings that the environment gives, checked like arguments. Raises SettingsError."""
     given: dict[str, object] = {}
-    for action in parser._actions:
-        name = f"PANNIER_{action.dest.upper()}"
-        text = environment.get(name)
-        if not text or action.dest not in Settings.__struct_fields__:
-            continue
-        try:
-            given[action.dest] = parser._get_value(action, text)
-            parser._check_value(action, given[action.dest])
-        except argparse.ArgumentError as error:
-            raise SettingsError(f"{name}: {error.message}") from error
+    for name in Settings.__struct_fields__:
+        variable = f"PANNIER_{name.upper()}"
+        if text := environment.get(variable):
+            try:
+                parsed = parser.parse_args([f"--{name.replace('_', '-')}={text}"])
+            except argparse.ArgumentError as error:
+                raise SettingsError(f"{variable}: {error.message}") from error
+            given[name] = getattr(parsed, name)
     return given
 
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from pannier.protocol.metadata import Metadata
 from pannier_gateway.codec import (
+    SAMPLE_SIZE,
     Compressing,
     DecodedTooLarge,
     DecodeError,
@@ -24,7 +25,6 @@ from pannier_gateway.config.model import UsecaseConfig
 from pannier_gateway.errors import BadRequest, TooLarge
 from pannier_gateway.threads import in_thread
 
-SAMPLE = 64 * 1024  # a body up to here is looked at whole, and stored in one piece
 DEFAULT_LEVEL = 3
 INLINE_LEVEL = 9  # up to here a sample is compressed on the event loop: a millisecond at most
 UNBOUNDED = 1 << 62
@@ -124,9 +124,9 @@ async def as_sent(body: bytes | AsyncIterator[bytes], ceiling: int, workers: Wor
     """A body that is zstd already, kept byte for byte once it has shown that it is."""
     if isinstance(body, bytes):
         with refusals():
-            size = await measure_small(body, ceiling, *workers)
+            size = await measure_small(body, ceiling, workers)
         return Upload(body, encoding="zstd", by_client=True, original_size=size)
-    return Upload(Measuring(body, ceiling, *workers), encoding="zstd", by_client=True)
+    return Upload(Measuring(body, ceiling, workers), encoding="zstd", by_client=True)
 
 
 async def compressed_whole(body: bytes, level: int, workers: Workers) -> Upload:
@@ -158,13 +158,13 @@ async def limited(body: Body, rules: UploadRules) -> AsyncGenerator[bytes, None]
 
 
 async def beginning(pieces: AsyncIterator[bytes]) -> tuple[bytes, bool]:
-    """The first pieces, a sample's worth or all there is; and whether that was all."""
+    """The first pieces, more than a sample or all there is; and whether that was all."""
     gathered: list[bytes] = []
     size = 0
     async for piece in pieces:
         gathered.append(piece)
         size += len(piece)
-        if size > SAMPLE:
+        if size > SAMPLE_SIZE:
             return b"".join(gathered), False
     return gathered[0] if len(gathered) == 1 else b"".join(gathered), True
 

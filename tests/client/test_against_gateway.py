@@ -30,19 +30,9 @@ from support.gateway import Gateway, running_gateway
 TEXT = b"".join(b"line %d of a text that compresses well\n" % n for n in range(20_000))
 NOISE = random.Random(7).randbytes(3 << 20)
 KEYS = [
-    *("k", "a/b/c", "a//b", "/lead", "tail/", "../../x", "a/./b", ".", "..", "%", "%25", "%2F"),
-    *(
-        "a b",
-        "a+b",
-        "a;b=c&d",
-        "a?b#c",
-        "é",
-        "e\u0301",
-        "\N{SCHOOL SATCHEL}",
-        "\n\t\x7f",
-        "x" * 1024,
-    ),
-]
+    "k", "a/b/c", "a//b", "/lead", "tail/", "../../x", "a/./b", ".", "..", "%", "%25", "%2F", "a b",
+    "a+b", "a;b=c&d", "a?b#c", "é", "e\u0301", "\N{SCHOOL SATCHEL}", "\n\t\x7f", "x" * 1024,
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tomllib
 from inspect import signature
 from pathlib import Path
 
@@ -53,12 +52,6 @@ def test_every_error_is_public() -> None:
 def test_every_public_thing_explains_itself() -> None:
     for name in pannier.__all__:
         assert getattr(pannier, name).__doc__
-
-
-def test_the_version_is_the_one_of_the_package() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-    assert project.get("version", pannier.__version__) == pannier.__version__
 
 
 def test_the_client_imports_the_standard_library_alone() -> None:

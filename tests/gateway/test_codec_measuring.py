@@ -15,6 +15,7 @@ from pannier_gateway.codec import (
     compress_small,
     measure_small,
 )
+from pannier_gateway.codec.workers import Workers
 from support import zstd_bodies
 from support.zstd_bodies import BLOCK, LAST, arriving, block, chunks, frame, gathered, skippable
 
@@ -40,7 +41,7 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 def measuring(
     body: list[bytes], executor: ThreadPoolExecutor, ceiling: int = ANY, room: int = 64 << 20
 ) -> Measuring:
-    return Measuring(arriving(body), ceiling, executor, DecoderBudget(room))
+    return Measuring(arriving(body), ceiling, Workers(executor, DecoderBudget(room)))
 
 
 @settings(max_examples=25, deadline=None)
@@ -58,7 +59,7 @@ async def test_a_body_passes_unchanged_and_is_measured(
 
 @pytest.mark.parametrize("name", STREAMS)
 async def test_a_small_body_is_measured_at_once(executor: ThreadPoolExecutor, name: str) -> None:
-    size = await measure_small(STREAMS[name], ANY, executor, DecoderBudget())
+    size = await measure_small(STREAMS[name], ANY, Workers(executor, DecoderBudget()))
 
     assert size == len(zstd_bodies.decoded(STREAMS[name]))
 
@@ -81,7 +82,7 @@ async def test_what_is_no_zstd_is_refused(executor: ThreadPoolExecutor, body: by
     with pytest.raises(NotZstd):
         await gathered(measuring(chunks(body, 100_000), executor))
     with pytest.raises(NotZstd):
-        await measure_small(body, ANY, executor, DecoderBudget())
+        await measure_small(body, ANY, Workers(executor, DecoderBudget()))
 
 
 @pytest.mark.parametrize("body", [zstd_bodies.bomb(100 * BLOCK), compress_small(bytes(10**6), 3)])
@@ -89,7 +90,7 @@ async def test_counting_stops_at_the_ceiling(executor: ThreadPoolExecutor, body:
     with pytest.raises(DecodedTooLarge, match="more than 1000 bytes"):
         await gathered(measuring([body], executor, ceiling=1000))
     with pytest.raises(DecodedTooLarge):
-        await measure_small(body, 1000, executor, DecoderBudget())
+        await measure_small(body, 1000, Workers(executor, DecoderBudget()))
 
 
 @pytest.mark.parametrize("size", [BLOCK, 100 * BLOCK])
@@ -103,7 +104,7 @@ async def test_a_window_beyond_8_mib_leaves_the_size_unknown(
     assert await gathered(measured) == body
 
     assert measured.original_size is None
-    assert await measure_small(body, ANY, executor, DecoderBudget()) is None
+    assert await measure_small(body, ANY, Workers(executor, DecoderBudget())) is None
 
 
 async def test_even_then_the_structure_is_checked(executor: ThreadPoolExecutor) -> None:
@@ -121,14 +122,12 @@ async def test_an_upload_never_waits_for_room(executor: ThreadPoolExecutor) -> N
 
 
 async def test_uploads_at_once_are_measured_apart(executor: ThreadPoolExecutor) -> None:
-    budget = DecoderBudget()
-    several = [
-        Measuring(arriving(chunks(body, 9999)), ANY, executor, budget) for body in STREAMS.values()
-    ]
+    workers = Workers(executor, DecoderBudget())
+    several = [Measuring(arriving(chunks(body, 9999)), ANY, workers) for body in STREAMS.values()]
 
     await asyncio.gather(*map(gathered, several))
 
     assert [measured.original_size for measured in several] == [
         len(zstd_bodies.decoded(body)) for body in STREAMS.values()
     ]
-    assert budget.used == 0
+    assert workers.budget.used == 0

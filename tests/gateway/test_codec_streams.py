@@ -27,6 +27,7 @@ from pannier_gateway.codec import (
     table_span,
     trimmed,
 )
+from pannier_gateway.codec.workers import Workers
 from pannier_gateway.span import Span
 from support import zstd_bodies
 from support.zstd_bodies import BLOCK, arriving, chunks, gathered
@@ -65,7 +66,7 @@ async def compressed(body: list[bytes], executor: ThreadPoolExecutor, level: int
 def decoding(
     stored: list[bytes], size: int, executor: ThreadPoolExecutor, *, exact: bool = True
 ) -> Decoding:
-    return Decoding(arriving(stored), size, executor, DecoderBudget(), exact=exact)
+    return Decoding(arriving(stored), size, Workers(executor, DecoderBudget()), exact=exact)
 
 
 @FEW
@@ -148,7 +149,7 @@ async def test_stored_bytes_may_come_as_views(executor: ThreadPoolExecutor) -> N
         for chunk in chunks(zstd_bodies.streamed(BODY), 50_000):
             yield memoryview(chunk)
 
-    pieces = Decoding(views(), len(BODY), executor, DecoderBudget(), exact=True)
+    pieces = Decoding(views(), len(BODY), Workers(executor, DecoderBudget()), exact=True)
 
     assert await gathered(pieces) == BODY
 
@@ -272,9 +273,10 @@ async def test_many_bodies_at_once_do_not_mix(executor: ThreadPoolExecutor) -> N
 async def test_decoders_wait_for_room(executor: ThreadPoolExecutor) -> None:
     stored = zstd_bodies.streamed(BODY)
     budget = DecoderBudget(5 << 20)  # one window of level 3, and its buffers
+    workers = Workers(executor, budget)
 
     async def read() -> None:
-        pieces = Decoding(arriving(chunks(stored, 50_000)), len(BODY), executor, budget, exact=True)
+        pieces = Decoding(arriving(chunks(stored, 50_000)), len(BODY), workers, exact=True)
         async for _ in pieces:
             assert budget.used < budget.total
 
@@ -286,7 +288,7 @@ async def test_a_reader_who_leaves_gives_back_the_room(executor: ThreadPoolExecu
     budget = DecoderBudget()
     stored = arriving([zstd_bodies.bomb(100 * BLOCK)])
 
-    async with aclosing(Decoding(stored, 100 * BLOCK, executor, budget)) as pieces:
+    async with aclosing(Decoding(stored, 100 * BLOCK, Workers(executor, budget))) as pieces:
         await anext(pieces)
         assert budget.used > 0
 
@@ -295,7 +297,9 @@ async def test_a_reader_who_leaves_gives_back_the_room(executor: ThreadPoolExecu
 
 async def test_a_part_that_is_complete_closes_what_it_reads(executor: ThreadPoolExecutor) -> None:
     budget = DecoderBudget()
-    bomb = Decoding(arriving([zstd_bodies.bomb(100 * BLOCK)]), 100 * BLOCK, executor, budget)
+    bomb = Decoding(
+        arriving([zstd_bodies.bomb(100 * BLOCK)]), 100 * BLOCK, Workers(executor, budget)
+    )
 
     assert await gathered(trimmed(bomb, 3, 4)) == bytes(4)
 
@@ -326,7 +330,7 @@ async def test_who_is_cancelled_leaves_no_work_behind(kind: str) -> None:
         stream: AsyncIterator[bytes] = Compressing(arriving([BODY]), 3, executor)
         if kind == "decoding":
             bomb = arriving([zstd_bodies.bomb(100 * BLOCK)])
-            stream = Decoding(bomb, 100 * BLOCK, executor, budget)
+            stream = Decoding(bomb, 100 * BLOCK, Workers(executor, budget))
         reader = asyncio.create_task(gathered(stream))
         await executor.waits.wait()
 

@@ -1,5 +1,3 @@
-from datetime import UTC, datetime, timedelta
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +9,7 @@ from pannier_gateway.conditions import (
     Validators,
     check_read,
     check_write,
-    http_date,
     parse_conditions,
-    parse_date,
     range_applies,
 )
 from pannier_gateway.errors import BadRequest
@@ -149,49 +145,6 @@ def test_a_range_counts_only_for_the_state_it_was_meant_for(header: str, applies
 def test_a_range_without_if_range_counts() -> None:
     assert range_applies(UNCONDITIONAL, "plain", THEN)
     assert range_applies(asked(if_match="*"), "plain", THEN)
-
-
-@pytest.mark.parametrize(
-    "text", [IMF, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", f" {IMF}\t"]
-)
-def test_all_three_forms_of_an_http_date_are_read(text: str) -> None:
-    assert parse_date(text) == THEN
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "Sun, 06 Nov 1994 08:49:37",
-        "Sun, 06 Nov 1994 08:49:37 CET",
-        "Sun, 06 Nov 1994 08:49:37 +0000",
-        "Sun, 6 Nov 1994 08:49:37 GMT",
-        "Sun, 31 Feb 1994 08:49:37 GMT",
-        "Sun, 06 Foo 1994 08:49:37 GMT",
-        "Sun, 06 Nov 1994 24:49:37 GMT",
-        "Sun, 06 Nov 0000 08:49:37 GMT",
-        "Sun, \u0660\u0666 Nov 1994 08:49:37 GMT",
-        "1994-11-06T08:49:37Z",
-        "784111777",
-    ],
-)
-def test_anything_else_is_no_date(text: str) -> None:
-    assert parse_date(text) is None
-
-
-def test_a_two_digit_year_lies_no_more_than_50_years_ahead() -> None:
-    now = datetime.now(UTC).year
-    for ahead in (-49, -1, 0, 1, 50):
-        moment = parse_date(f"Sunday, 01-Jan-{(now + ahead) % 100:02} 00:00:00 GMT")
-
-        assert moment == int(datetime(now + ahead, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
-
-
-@given(st.datetimes(datetime(1900, 1, 1), datetime(9999, 1, 1)))
-def test_a_date_written_is_a_date_read(moment: datetime) -> None:
-    us = (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
-
-    assert parse_date(http_date(us)) == us // 1_000_000 * 1_000_000
 
 
 @given(st.lists(st.from_regex(r"[!#-)+-~]*", fullmatch=True), min_size=1, max_size=5), st.data())

@@ -10,13 +10,21 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pannier.protocol.expiration import MANUAL, Expiration
+from pannier.protocol.expiration import MANUAL, Expiration, Policy
 from pannier_gateway.config.model import AllowedExpiry, Expiry, Limits, UsecaseConfig
 from pannier_gateway.errors import ExpirationRefused, StoreUnavailable
-from pannier_gateway.expiry import SWEEP_BATCH, Lifetimes, Sweeper, deadline, extended, microseconds
-from pannier_gateway.stores.base import Attributes, Policy, Record, Sweepable
+from pannier_gateway.expiry import (
+    SWEEP_BATCH,
+    Extender,
+    Lifetimes,
+    Sweeper,
+    deadline,
+    extended,
+    microseconds,
+)
+from pannier_gateway.stores.base import Attributes, Record, Sweepable
 from pannier_gateway.stores.memory import MemoryStore
-from support.stores import NOON, SECOND, ManualClock, paths, put
+from support.stores import NOON, SECOND, ManualClock, draft, paths, put, whole
 
 DAY = 24 * 3600
 HOUR = timedelta(hours=1)
@@ -158,6 +166,72 @@ def test_what_is_read_often_enough_lives_on(after: int, gaps: list[float]) -> No
         now += int(after * gap)
         assert expires >= now
         expires = extended(idle(after, expires), now) or expires
+
+
+# Deadlines that reads move
+
+
+class Held(MemoryStore):
+    """Touches when it may, and counts; then fails as often as it is told to."""
+
+    def __init__(self, clock: ManualClock, failures: int = 0) -> None:
+        super().__init__(clock)
+        self.may_touch = asyncio.Event()
+        self.touches = 0
+        self.failures = failures
+
+    async def touch(self, path: str, etag: str, expires: int) -> bool:
+        self.touches += 1
+        await self.may_touch.wait()
+        if self.touches <= self.failures:
+            raise StoreUnavailable("not now")
+        return await super().touch(path, etag, expires)
+
+
+async def read_idle(store: Held, clock: ManualClock, extender: Extender) -> Record:
+    """Store an object with an idle time of four seconds, which is read after two."""
+    attributes = Attributes(policy="tti", after=4 * SECOND)
+    expires = clock.now + 4 * SECOND
+    record = await store.put("k", whole(b"x"), draft(expires=expires, attributes=attributes))
+    clock.advance(2)
+    extender.extend(record)
+    return record
+
+
+async def moved(store: Held) -> int | None:
+    """The deadline once nothing moves it any more."""
+    store.may_touch.set()
+    await asyncio.wait([task for task in asyncio.all_tasks() if task != asyncio.current_task()])
+    return (await store.head("k")).expires
+
+
+async def test_readers_at_once_move_a_deadline_once() -> None:
+    clock = ManualClock()
+    store = Held(clock)
+    extender = Extender(store, clock)
+
+    record = await read_idle(store, clock, extender)
+    extender.extend(record)
+
+    assert repr(extender) == "<Extender 1 moving>"
+    assert await moved(store) == NOON + 6 * SECOND
+    assert store.touches == 1
+    assert repr(extender) == "<Extender 0 moving>"
+
+
+async def test_a_deadline_that_can_not_be_moved_is_told_of_and_moved_by_the_next_read(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = ManualClock()
+    store = Held(clock, failures=1)
+    extender = Extender(store, clock)
+    record = await read_idle(store, clock, extender)
+    assert await moved(store) == NOON + 4 * SECOND
+
+    extender.extend(record)
+
+    assert await moved(store) == NOON + 6 * SECOND
+    assert caplog.messages == ["deadline not moved"]
 
 
 # The sweeper

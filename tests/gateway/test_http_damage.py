@@ -10,7 +10,7 @@ from pannier_gateway.stores.memory import MemoryStore
 from support.doorstep import serving
 from support.gateway import Gateway
 from support.hostile import BreakingStore, ChoppyStore, FickleStore, SlowStore, Wrapped
-from support.wire import CutOff, exchange
+from support.wire import CutOff, Wire, exchange
 from support.zstd_bodies import noise, text
 
 NOISE = noise(8 << 20)
@@ -50,6 +50,16 @@ def test_a_reader_of_rotten_bytes_gets_less_and_never_wrong_ones(
     assert NOISE.startswith(broken.value.body)
     assert "answer cut off" in gateway.log.read_text()
     assert exchange(gateway.url, "GET", "/health").status == 200
+
+
+def test_an_answer_that_is_cut_off_does_not_end_like_one_that_is_complete(
+    gateway: Gateway, wire: Wire, plain: str
+) -> None:
+    rot(kept(gateway, plain + "k", NOISE), 0.5)
+
+    wire.send(f"GET {plain}k HTTP/1.0\r\n\r\n".encode())
+    with pytest.raises(ConnectionResetError):
+        b"".join(iter(lambda: wire.sock.recv(65536), b""))
 
 
 def test_what_did_not_rot_can_still_be_read(gateway: Gateway, plain: str) -> None:

@@ -288,7 +288,7 @@ def test_metadata_that_cannot_be_read_is_refused_in_words(
 
     assert answer.status == (417 if header == "expect" else 400)
     assert answer.detail.startswith("client error: ")
-    assert wire.ask("GET", plain + "k").status == 404
+    assert exchange(wire.url, "GET", plain + "k").status == 404
 
 
 # Routes

@@ -1,7 +1,7 @@
 """Uploads that wait to be asked, are refused, break off or break apart: never half an object."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from itertools import repeat
 from socket import SHUT_WR
 
@@ -9,7 +9,9 @@ import pytest
 import zstandard
 
 from pannier_gateway.api import connection, incoming
+from pannier_gateway.errors import BadRequest
 from pannier_gateway.stores.memory import MemoryStore
+from pannier_gateway.uploads import UploadRules, limited
 from support.doorstep import serving
 from support.gateway import Gateway
 from support.wire import Wire, chunked, exchange, head
@@ -297,3 +299,17 @@ def test_a_reader_who_leaves_is_noticed(gateway: Gateway, plain: str) -> None:
 
     while in_flight(gateway):
         pass
+
+
+async def test_a_body_that_ends_before_its_length_is_refused_should_the_parser_let_it_pass() -> (
+    None
+):
+    class Short:
+        length: int | None = 5
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"byte"
+
+    rules = UploadRules("plain", most_bytes=None, compress=False, level=3, least_bytes=0)
+    with pytest.raises(BadRequest, match="ended after 4 of 5 bytes"):
+        assert [piece async for piece in limited(Short(), rules)]

@@ -143,10 +143,10 @@ def _custom(fields: dict[str, str]) -> dict[str, str]:
     found = {n[start:]: decode_text(v) for n, v in fields.items() if n.startswith(CUSTOM_PREFIX)}
     if "" in found:
         raise Malformed(f"custom metadata needs a name after {CUSTOM_PREFIX!r}")
-    return check_count(found)
+    return _checked_count(found)
 
 
-def check_count(custom: dict[str, str]) -> dict[str, str]:
+def _checked_count(custom: dict[str, str]) -> dict[str, str]:
     """Return what may be stored as it came: readers give up on an answer of 100 headers."""
     if len(custom) > MOST_CUSTOM:
         raise Malformed(f"{len(custom)} custom metadata fields, at most {MOST_CUSTOM} are allowed")
@@ -155,7 +155,7 @@ def check_count(custom: dict[str, str]) -> dict[str, str]:
 
 def _custom_headers(custom: dict[str, str]) -> dict[str, str]:
     headers = {}
-    for name, value in check_count(custom).items():
+    for name, value in _checked_count(custom).items():
         header = CUSTOM_PREFIX + name.lower()
         if not name or not _HEADER_NAME.fullmatch(name):
             raise Malformed(f"custom metadata name {name[:80]!r} is not a valid header name")

@@ -2,7 +2,7 @@
 
 import re
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from pannier.protocol.malformed import Malformed
@@ -22,7 +22,6 @@ class Target(NamedTuple):
     scopes: Scopes
     key: str | None
     query: dict[str, str]
-    resource: Literal["objects"] = "objects"
 
 
 def parse_target(raw: str) -> Target | None:

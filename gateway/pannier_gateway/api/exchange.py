@@ -7,6 +7,8 @@ response objects cost as much again as all else that a small answer takes.
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
 from time import perf_counter
 from types import TracebackType
 
@@ -25,6 +27,7 @@ log = logging.getLogger("pannier.request")
 CLIENT_LEFT = 499
 ONE_WRITE = 64 * 1024  # head and body leave together up to here
 BODILESS = (204, 304)
+RESET = pack("ii", 1, 0)  # linger on, for no time at all
 
 
 class Exchange:
@@ -56,7 +59,7 @@ class Exchange:
         self._requests = requests
         self._drain = drain
         self._sent = 0
-        self._first_byte = 0.0
+        self._first_byte: float | None = None  # seconds
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request.method} {self.request.raw_path} {self.status}>"
@@ -112,8 +115,11 @@ class Exchange:
 
     def abort(self) -> None:
         """End the connection so that the client can't take what it has for all there is."""
-        if self.request.transport is not None:
-            self.request.transport.abort()
+        transport = self.request.transport
+        if transport is not None:
+            # with a reset: to a client that counts no bytes, an orderly end is the body's end
+            transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, RESET)
+            transport.abort()
 
     def __enter__(self) -> "Exchange":
         self._started = perf_counter()
@@ -131,7 +137,7 @@ class Exchange:
         self._drain.leave()
         tally = self._requests.tally(self.usecase, self.operation, status)
         tally.seconds.add(seconds)
-        tally.first_byte.add(self._first_byte or seconds)
+        tally.first_byte.add(seconds if self._first_byte is None else self._first_byte)
         tally.bytes_in += self.received
         tally.bytes_out += self._sent
         level = logging.DEBUG if self.ordinary else level_of(status)
@@ -143,9 +149,7 @@ class Exchange:
         request = self.request
         ends = "content-length" in headers or "transfer-encoding" in headers or status in BODILESS
         if status >= 400 and EXPECT in request.headers:
-            ends = (
-                False  # the next request may come where the body was to be, had it been asked for
-            )
+            ends = False  # what comes next may be a request, or the body that was announced
         self.keep_alive = ends and request.keep_alive and not self._drain.begun
         if not self.keep_alive:
             headers = {**headers, "connection": "close"}

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from pannier.version import __version__
 from pannier_gateway.clock import system_clock
-from pannier_gateway.conditions import http_date
+from pannier_gateway.dates import http_date
 
 STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\nserver: pannier/{__version__}\r\n"

@@ -8,12 +8,13 @@ from pannier_gateway.codec.compressing import FRAME_SIZE, Compressing, compress_
 from pannier_gateway.codec.decoding import Decoding, decode_small, trimmed
 from pannier_gateway.codec.errors import DecodedTooLarge, DecodeError, NotZstd
 from pannier_gateway.codec.measuring import Measuring, measure_small
-from pannier_gateway.codec.policy import compressible, pays, worthwhile
+from pannier_gateway.codec.policy import SAMPLE_SIZE, compressible, pays, worthwhile
 from pannier_gateway.codec.seekable import FOOTER_SIZE, Location, SeekTable, table_span
 
 __all__ = [
     "FOOTER_SIZE",
     "FRAME_SIZE",
+    "SAMPLE_SIZE",
     "Compressing",
     "DecodeError",
     "DecodedTooLarge",

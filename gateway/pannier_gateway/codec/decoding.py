@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from concurrent.futures import Executor
 from contextlib import aclosing
 
 import zstandard
 
-from pannier_gateway.codec.budget import DecoderBudget
 from pannier_gateway.codec.contexts import decompress
 from pannier_gateway.codec.errors import DecodedTooLarge, DecodeError, NotZstd
 from pannier_gateway.codec.frames import BLOCK_MAX, PIECE_MAX, WINDOW_MAX, Piece, Splitter
 from pannier_gateway.codec.streams import Stream
+from pannier_gateway.codec.workers import Workers
 
 
 class Decoder:
@@ -62,30 +61,26 @@ class Decoding(Stream):
         self,
         stored: AsyncIterator[bytes | memoryview],
         limit: int,
-        executor: Executor,
-        budget: DecoderBudget,
+        workers: Workers,
         *,
         exact: bool = False,
     ) -> None:
         super().__init__(self._decode(stored))
         self._limit = limit
         self._exact = exact
-        self._executor = executor
-        self._budget = budget
+        self._workers = workers
 
     async def _decode(
         self, stored: AsyncIterator[bytes | memoryview]
     ) -> AsyncGenerator[bytes, None]:
-        loop = asyncio.get_running_loop()
+        loop, executor = asyncio.get_running_loop(), self._workers.executor
         splitter, decoder = Splitter(), Decoder(self._limit)
-        with self._budget.lease() as room:
+        with self._workers.budget.lease() as room:
             async for chunk in stored:
                 splitter.feed(chunk)
                 for pieces in splitter.pieces():
                     await room.hold(pieces[0].memory)
-                    if decoded := await loop.run_in_executor(
-                        self._executor, decoder.decode, pieces
-                    ):
+                    if decoded := await loop.run_in_executor(executor, decoder.decode, pieces):
                         yield decoded
         splitter.finish()
         if self._exact:

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from concurrent.futures import Executor
 
-from pannier_gateway.codec.budget import DecoderBudget
 from pannier_gateway.codec.decoding import Decoder, decode_frame
 from pannier_gateway.codec.frames import Splitter
 from pannier_gateway.codec.streams import Stream
+from pannier_gateway.codec.workers import Workers
 
 
 class Measuring(Stream):
@@ -19,31 +18,24 @@ class Measuring(Stream):
     Raises NotZstd, and DecodedTooLarge once it decodes to more than `ceiling` bytes.
     """
 
-    def __init__(
-        self,
-        body: AsyncIterator[bytes],
-        ceiling: int,
-        executor: Executor,
-        budget: DecoderBudget,
-    ) -> None:
+    def __init__(self, body: AsyncIterator[bytes], ceiling: int, workers: Workers) -> None:
         super().__init__(self._measure(body))
         self.original_size: int | None = None
         self._ceiling = ceiling
-        self._executor = executor
-        self._budget = budget
+        self._workers = workers
 
     async def _measure(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-        loop = asyncio.get_running_loop()
+        loop, executor = asyncio.get_running_loop(), self._workers.executor
         splitter, decoder = Splitter(), Decoder(self._ceiling)
         counting = True
-        with self._budget.lease() as room:
+        with self._workers.budget.lease() as room:
             async for chunk in body:
                 splitter.feed(chunk)
                 for pieces in splitter.pieces():
                     first = pieces[0]
                     counting = counting and first.decodable and room.try_hold(first.memory)
                     if counting:
-                        await loop.run_in_executor(self._executor, decoder.decode, pieces)
+                        await loop.run_in_executor(executor, decoder.decode, pieces)
                     else:
                         await asyncio.sleep(0)
                 yield chunk
@@ -51,9 +43,7 @@ class Measuring(Stream):
         self.original_size = decoder.size if counting else None
 
 
-async def measure_small(
-    data: bytes, ceiling: int, executor: Executor, budget: DecoderBudget
-) -> int | None:
+async def measure_small(data: bytes, ceiling: int, workers: Workers) -> int | None:
     """What a small body decodes to, as Measuring has it: on this thread if it decodes to little."""
     at_once = decode_frame(data, ceiling)
     if at_once is not None:
@@ -65,7 +55,7 @@ async def measure_small(
         decoder.decode(pieces)
         splitter.finish()
         return decoder.size
-    measuring = Measuring(_once(data), ceiling, executor, budget)
+    measuring = Measuring(_once(data), ceiling, workers)
     async for _ in measuring:
         pass
     return measuring.original_size

@@ -127,7 +127,7 @@ def _where_and_what(error: yaml.YAMLError) -> str:
 class _Loader(SafeLoader):
     """YAML's documents in JSON's types."""
 
-    yaml_constructors = {  # noqa: RUF012  (the library declares it so)
+    yaml_constructors = {  # noqa: RUF012  # the library declares it so
         **{
             _TAG + tag: SafeConstructor.yaml_constructors[_TAG + tag]
             for tag in ("null", "bool", "int", "float", "str", "seq", "map")

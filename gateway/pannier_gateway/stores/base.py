@@ -2,6 +2,7 @@
 
 Paths are flat text, compared and listed by their UTF-8 bytes; a store gives no meaning to `/`,
 `..` or case. An expired object is absent for every method. Times are microseconds since the epoch.
+Beside what it says of itself, any method may raise StoreUnavailable or Damaged.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -10,11 +11,11 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from pannier.protocol.expiration import Policy
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions, Validators
 from pannier_gateway.span import Span
 
 Buffer = bytes | memoryview
-Policy = Literal["manual", "ttl", "tti"]
 
 
 class Attributes(Struct, frozen=True, omit_defaults=True):

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from pannier.protocol.expiration import Expiration
+from pannier.protocol.expiration import Expiration, Policy
 from pannier.protocol.metadata import (
     CONTENT_ENCODING,
     CONTENT_TYPE,
@@ -23,11 +23,11 @@ from pannier.protocol.metadata import (
 )
 from pannier.protocol.text import encode_text
 from pannier.protocol.timestamps import format_timestamp
-from pannier_gateway.conditions import http_date
+from pannier_gateway.dates import http_date
 from pannier_gateway.errors import PannierError
 from pannier_gateway.ranges import content_range
 from pannier_gateway.representation import Answer
-from pannier_gateway.stores.base import Attributes, Page, Policy, Record
+from pannier_gateway.stores.base import Attributes, Page, Record
 
 Headers = dict[str, str]
 
@@ -47,7 +47,7 @@ class Listed(msgspec.Struct, omit_defaults=True):
     origin: str | None = None
 
 
-class Listing(msgspec.Struct):
+class ListingBody(msgspec.Struct):
     """The body of a listing; `next` is the `start_after` of the next page."""
 
     objects: list[Listed]
@@ -111,7 +111,7 @@ def listing_body(page: Page, prefix: str) -> bytes:
     """The JSON of a page; keys lose the `prefix` that their usecase and scopes give them."""
     cut = len(prefix)
     return msgspec.json.encode(
-        Listing(
+        ListingBody(
             objects=[listed(record, record.path[cut:]) for record in page.records],
             prefixes=[folded[cut:] for folded in page.prefixes],
             next=None if page.next is None else page.next[cut:],

@@ -83,9 +83,7 @@ class Committer:
     def _answer(self, waiting: Sequence[Waiting]) -> None:
         try:
             verdicts = self._commit([change for change, _ in waiting])
-        except (
-            Exception
-        ):  # the thread's outermost loop: who waits must hear, and the next must go on
+        except Exception:  # the thread's outermost loop: who waits must hear, and the next go on
             log.exception("commit failed")
             verdicts = [StoreUnavailable("the index failed: see the log")] * len(waiting)
         with suppress(RuntimeError):  # the loop is gone, and so are those who waited

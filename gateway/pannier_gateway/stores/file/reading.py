@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from functools import partial
-from types import TracebackType
 
 from pannier_gateway.errors import Damaged
 from pannier_gateway.span import Span
@@ -73,10 +72,5 @@ class Opening:
         self._reading = self._find()
         return self._reading
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._reading.close()
