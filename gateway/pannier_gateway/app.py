@@ -193,4 +193,4 @@ async def in_background(*work: Coroutine[None, None, None]) -> AsyncIterator[Non
             for task in tasks:
                 task.cancel()
     except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
+        raise failed.exceptions[0] from failed  # one is told, the group has them all

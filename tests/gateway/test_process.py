@@ -306,7 +306,7 @@ def test_a_bad_file_changes_nothing_and_is_told(following: Gateway, manifests: P
     assert put(following, "first").status == 200
     assert exchange(following.admin_url, "GET", "/readyz").status == 200
     (told,) = (each for each in events(following) if each["level"] == "error")
-    assert "suspnd" in told["event"]
+    assert "suspnd" in told["error"]
 
 
 def test_a_request_ends_under_the_configuration_that_it_began_with(

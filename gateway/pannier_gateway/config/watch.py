@@ -225,7 +225,7 @@ class ConfigWatch:
 
     def _refuse(self, error: ConfigError) -> None:
         kept = self._current.generation
-        log.error("configuration refused, generation %d stays in force: %s", kept, error)
+        log.error("configuration refused", extra={"generation": kept, "error": str(error)})
         self._observer.refused(error)
 
 

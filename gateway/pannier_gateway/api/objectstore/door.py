@@ -65,12 +65,12 @@ class Door:
             await self._answer_root(exchange)
             return
         operations = COLLECTION if target.key is None else OBJECT
-        operation = operations.get(exchange.request.method)
-        if operation is None:
+        offered = operations.get(exchange.request.method)
+        if offered is None:
             raise MethodNotAllowed(
                 f"{exchange.request.method} is not offered here", tuple(operations)
             )
-        exchange.operation = operation.__name__.rstrip("_")
+        exchange.operation, operation = offered
         objects = self._usecases().get(target.usecase)
         if objects is None:
             raise UsecaseUnknown(

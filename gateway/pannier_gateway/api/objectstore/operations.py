@@ -73,8 +73,15 @@ async def list_(exchange: Exchange, objects: Objects, target: Target) -> None:
     await exchange.send(200, JSON, replies.listing_body(page, prefix))
 
 
-OBJECT: Mapping[str, Operation] = {"GET": get, "HEAD": head, "PUT": put, "DELETE": delete}
-COLLECTION: Mapping[str, Operation] = {"POST": post, "GET": list_}
+Operations = Mapping[str, tuple[str, Operation]]  # by method: its name in metrics, and itself
+
+OBJECT: Operations = {
+    "GET": ("get", get),
+    "HEAD": ("head", head),
+    "PUT": ("put", put),
+    "DELETE": ("delete", delete),
+}
+COLLECTION: Operations = {"POST": ("post", post), "GET": ("list", list_)}
 
 
 async def store(exchange: Exchange, objects: Objects, target: Target, key: str) -> Record:

@@ -29,9 +29,7 @@ class Batch:
 
     def alive(self, path: str) -> Row | None:
         row = self._after.get(path)
-        if row is None or (row.expires is not None and row.expires <= self.now):
-            return None
-        return row
+        return None if row is None or row.expired(self.now) else row
 
     def offer(self, row: Row) -> None:
         """Know of a new body, so that its file goes when no object takes it."""

@@ -84,7 +84,7 @@ class Committer:
         try:
             verdicts = self._commit([change for change, _ in waiting])
         except Exception:  # the thread's outermost loop: who waits must hear, and the next go on
-            log.exception("commit failed")
+            log.exception("commit crashed")
             verdicts = [StoreUnavailable("the index failed: see the log")] * len(waiting)
         with suppress(RuntimeError):  # the loop is gone, and so are those who waited
             self._loop.call_soon_threadsafe(deliver, waiting, verdicts)

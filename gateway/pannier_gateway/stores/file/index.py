@@ -56,6 +56,9 @@ class Row(NamedTuple):
     expires: int | None
     attributes: bytes
 
+    def expired(self, now: int) -> bool:
+        return self.expires is not None and self.expires <= now
+
     @property
     def etag(self) -> str:
         return f"{self.body:x}-{self.checksum % TWO_TO_64:016x}"

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 PIECE = 64 * 1024  # bytes that one trip to a worker thread writes, at least
 SMALL = 64 * 1024  # bodies up to here live in the index
-STARTS = 40  # a body's number: the start of the process above, a count within it below
+COUNT_BITS = 40  # a body's number: the start of the process above, a count within it below
 OPENING_TRIES = 10  # a reader that loses its file to a writer looks again
 
 
@@ -53,7 +53,7 @@ class FileStore:
         self._bodies = BodyFolder(root / "bodies", sync=sync)
         self._bodies.prepare()
         self._start = index.prepare(database)
-        self._numbers = count(self._start << STARTS)
+        self._numbers = count(self._start << COUNT_BITS)
         self._index = index.connect(database, sync=sync)
         self._scans = index.connect(database, sync=sync)
         self._scanning = Lock()
@@ -116,15 +116,11 @@ class FileStore:
 
     async def list(self, listing: Listing) -> Page:
         now = self._clock()
-        return await in_thread(
-            self._pool, lambda: self._scan(lambda index_: pages.page(index_, listing, now))
-        )
+        return await self._asked(lambda connection: pages.page(connection, listing, now))
 
     async def sweep(self, limit: int) -> int:
         now = self._clock()
-        over = await in_thread(
-            self._pool, lambda: self._scan(lambda index_: index.expired(index_, now, limit))
-        )
+        over = await self._asked(lambda connection: index.expired(connection, now, limit))
         changes = (self._committer.submit(Sweep(path, body)) for path, body in over)
         return sum(map(bool, await asyncio.gather(*changes)))
 
@@ -144,11 +140,15 @@ class FileStore:
             log.warning("orphans stay", extra={"store": str(self._root), "error": str(error)})
 
     def _collect(self, shard: int) -> int:
-        old = [body for body in self._bodies.stored(shard) if body >> STARTS < self._start]
-        orphans = set(old) - self._scan(lambda index_: index.filed_among(index_, old))
+        old = [body for body in self._bodies.stored(shard) if body >> COUNT_BITS < self._start]
+        orphans = set(old) - self._scan(lambda connection: index.filed_among(connection, old))
         for body in orphans:
             self._bodies.remove(body)
         return len(orphans)
+
+    async def _asked(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """What the index answers to a question that takes long."""
+        return await in_thread(self._pool, partial(self._scan, question))
 
     def _scan(self, question: Callable[[sqlite3.Connection], T]) -> T:
         with index.IndexErrors(), self._scanning:
@@ -173,7 +173,7 @@ class FileStore:
     def _alive(self, path: str, row: Row | None) -> Row:
         if row is None:
             raise ObjectNotFound(f"no object {path!r}")
-        if row.expires is not None and row.expires <= self._clock():
+        if row.expired(self._clock()):
             raise ObjectExpired(f"the time of {path!r} is over")
         return row
 
