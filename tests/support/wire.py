@@ -1,19 +1,20 @@
 """HTTP as it stands on the wire: sends exactly what it is told, shows exactly what came back."""
 
-import io
 import json
 import re
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedIOBase, BytesIO
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 SECONDS = 5.0  # what an answer may take; a connection silent for longer is stuck
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2}) [ -~]*\r\n")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[ -~\t]*[!-~])?)[ \t]*\r\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2}) [ -~]*")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[ -~\t]*[!-~])?)[ \t]*")
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -59,7 +60,7 @@ class Wire:
         self.url = url
         parts = urlsplit(url)
         self.sock = socket.create_connection((parts.hostname, parts.port), timeout=SECONDS)
-        self._stream: BinaryIO = self.sock.makefile("rb")
+        self._stream: BufferedIOBase = self.sock.makefile("rb")
 
     def __enter__(self) -> Self:
         return self
@@ -144,14 +145,14 @@ def answers(received: bytes) -> Iterator[Answer]:
 
     Interim answers (100) are left out.
     """
-    stream = io.BytesIO(received)
+    stream = BytesIO(received)
     while stream.tell() < len(received):
         answer = read_answer(stream, "GET")
         if answer.status >= 200:
             yield answer
 
 
-def read_answer(stream: BinaryIO, method: str) -> Answer:
+def read_answer(stream: BufferedIOBase, method: str) -> Answer:
     """The next answer, to a request of that method."""
     status, fields = _read_head(stream)
     answer = Answer(status, fields, b"")
@@ -160,15 +161,13 @@ def read_answer(stream: BinaryIO, method: str) -> Answer:
     return Answer(status, fields, _read_body(stream, answer.headers))
 
 
-def _read_head(stream: BinaryIO) -> tuple[int, Fields]:
-    line = stream.readline()
-    if not line:
-        raise CutOff(b"")
+def _read_head(stream: BufferedIOBase) -> tuple[int, Fields]:
+    line = _line(stream, b"")
     status = _STATUS_LINE.fullmatch(line)
     if status is None:
         raise NotHttp(f"status line {line!r}")
     fields = []
-    while (line := stream.readline()) != b"\r\n":
+    while line := _line(stream, b""):
         field = _FIELD.fullmatch(line)
         if field is None:
             raise NotHttp(f"header {line!r}")
@@ -176,7 +175,7 @@ def _read_head(stream: BinaryIO) -> tuple[int, Fields]:
     return int(status[1]), tuple(fields)
 
 
-def _read_body(stream: BinaryIO, headers: dict[str, str]) -> bytes:
+def _read_body(stream: BufferedIOBase, headers: dict[str, str]) -> bytes:
     if headers.get("transfer-encoding") == "chunked":
         return _read_chunks(stream)
     if "content-length" in headers:
@@ -184,7 +183,7 @@ def _read_body(stream: BinaryIO, headers: dict[str, str]) -> bytes:
     return stream.read()
 
 
-def _read_chunks(stream: BinaryIO) -> bytes:
+def _read_chunks(stream: BufferedIOBase) -> bytes:
     body = b""
     while True:
         size = int(_line(stream, body), 16)
@@ -195,18 +194,21 @@ def _read_chunks(stream: BinaryIO) -> bytes:
             return body
 
 
-def _line(stream: BinaryIO, so_far: bytes) -> bytes:
-    line = stream.readline()
-    if not line.endswith(b"\r\n"):
-        raise CutOff(so_far)
-    return line[:-2]
+def _line(stream: BufferedIOBase, so_far: bytes) -> bytes:
+    with suppress(ConnectionResetError):
+        line = stream.readline()
+        if line.endswith(b"\r\n"):
+            return line[:-2]
+    raise CutOff(so_far)
 
 
-def _exactly(stream: BinaryIO, size: int, so_far: bytes) -> bytes:
-    try:
-        data = stream.read(size)
-    except ConnectionResetError as error:
-        raise CutOff(so_far) from error
-    if len(data) < size:
-        raise CutOff(so_far + data)
-    return so_far + data
+def _exactly(stream: BufferedIOBase, size: int, so_far: bytes) -> bytes:
+    body = bytearray(so_far)
+    missing = size
+    with suppress(ConnectionResetError):
+        while missing and (piece := stream.read1(missing)):
+            body += piece
+            missing -= len(piece)
+    if missing:
+        raise CutOff(bytes(body))
+    return bytes(body)
