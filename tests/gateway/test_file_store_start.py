@@ -14,6 +14,7 @@ import pytest
 from pannier_gateway.errors import StoreUnavailable
 from pannier_gateway.stores.base import Attributes, Buffer
 from pannier_gateway.stores.file import FileStore
+from pannier_gateway.stores.file.body import SHARDS
 from support.gateway import QUICKSTART, running_gateway
 from support.stores import (
     NOON,
@@ -169,7 +170,7 @@ async def test_what_was_submitted_before_the_end_is_committed(tmp_path: Path) ->
 
 def orphan(root: Path, body: int) -> Path:
     """A body file that no object names, as a killed process leaves it."""
-    path = root / "bodies" / f"{body % 256:02x}" / f"{body:016x}"
+    path = root / "bodies" / f"{body % SHARDS:02x}" / f"{body:016x}"
     path.write_bytes(b"half a bod")
     return path
 

@@ -16,7 +16,7 @@ from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.file.checksum import BLOCK, BlockChecksums, matches
 
 RESERVE = 32 * 1024 * 1024  # free space that no body may take: deletes need room for their commit
-SHARDS = 256
+SHARDS = 64
 NAME = re.compile(r"[0-9a-f]{16}")  # of a body's file; what else lies there is not ours
 ENTRY = 8  # bytes of a block's checksum
 NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux can say what is in memory already
