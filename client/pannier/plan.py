@@ -15,7 +15,7 @@ from pannier import errors
 from pannier.errors import PannierError, ProtocolError, Subject
 from pannier.protocol.malformed import Malformed
 from pannier.protocol.metadata import ETAG, Metadata, parse_etag
-from pannier.protocol.names import Scopes
+from pannier.protocol.names import Scopes, check_key
 from pannier.protocol.target import object_path
 from pannier.protocol.timestamps import parse_timestamp
 from pannier.results import ByteRange, ObjectEntry, Page, PutResult
@@ -100,7 +100,7 @@ def plan_put(
     return Request(
         Subject("put", place.usecase, key),
         "POST" if key is None else "PUT",
-        object_path(place.usecase, place.scopes, key),
+        object_path(place.usecase, place.scopes, None if key is None else needed_key(key)),
         metadata.to_request_headers() | demands | framing,
         frozenset({200, 201}),
         # a condition that the first sending met, it may itself have made untrue for the second
@@ -216,13 +216,23 @@ def refusal(request: Request, head: ResponseHead, body: bytes) -> PannierError:
     )
 
 
+def needed_key(key: object) -> str:
+    """The key of a call that can't do without one: no key would mean the whole collection.
+
+    Raises TypeError for what is no text, ValueError for text that is no key.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"a key is text, not {type(key).__name__}")
+    return check_key(key)
+
+
 def _bare(
     method: str, place: Place, subject: Subject, headers: Mapping[str, str], accepted: int
 ) -> Request:
     return Request(
         subject,
         method,
-        object_path(place.usecase, place.scopes, subject.key),
+        object_path(place.usecase, place.scopes, needed_key(subject.key)),
         headers,
         frozenset({accepted}),
         repeatable=True,

@@ -13,6 +13,7 @@ from pannier.plan import (
     Conditions,
     Place,
     check_encoding,
+    needed_key,
     plan_delete,
     plan_get,
     plan_head,
@@ -146,4 +147,6 @@ class Session:
 
     def object_url(self, key: str) -> str:
         """The URL of an object, for another program; raises ValueError behind a Unix socket."""
-        return self._driver.config.address.url(object_path(self.usecase, self.scopes, key))
+        return self._driver.config.address.url(
+            object_path(self.usecase, self.scopes, needed_key(key))
+        )

@@ -8,7 +8,7 @@ def main() -> int:
     try:
         from pannier_gateway.command import run
     except ModuleNotFoundError as error:
-        hint = "install the gateway's extra: pip install 'pannier[gateway]'"
+        hint = "install the extra 'gateway', in a checkout: pip install '.[gateway]'"
         print(f"pannier-gateway: {error.name} is missing; {hint}", file=sys.stderr)
         return 2
     return run()

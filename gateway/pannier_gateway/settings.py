@@ -121,7 +121,7 @@ def add_storage(parser: Parser) -> None:
     )
     add(
         "--sweep-interval",
-        type=seconds,
+        type=interval,
         default=30.0,
         metavar="SECONDS",
         help="how often expired objects are deleted; readers never see one (default: 30)",
@@ -184,6 +184,13 @@ def address(text: str) -> Address:
     if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, like 127.0.0.1:8650")
     return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def interval(text: str) -> float:
+    number = seconds(text)
+    if number < 0.1:
+        raise argparse.ArgumentTypeError("at least 0.1 seconds lie between two rounds")
+    return number
 
 
 def seconds(text: str) -> float:

@@ -142,3 +142,12 @@ def test_a_session_of_a_usecase_that_cannot_be_is_refused(usecase: str) -> None:
         Client().session("abc", org="a.b")
     with pytest.raises(ValueError, match="pool_size"):
         Client(pool_size=-1)
+
+
+@pytest.mark.parametrize("key", [None, 5, b"k"])
+def test_a_key_that_is_no_text_is_refused_before_anything_is_sent(key: object) -> None:
+    session = Client("http://127.0.0.1:1").session("abc")
+
+    for call in (session.get, session.head, session.delete, session.object_url):
+        with pytest.raises(TypeError, match="a key is text"):
+            call(key)  # type: ignore[arg-type]  # that is the point

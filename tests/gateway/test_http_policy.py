@@ -221,7 +221,7 @@ def test_a_read_that_comes_early_moves_nothing(wire: Wire, plain: str) -> None:
 
 @pytest.fixture
 def sweeping(tmp_path: Path) -> Iterator[Gateway]:
-    with running_gateway(tmp_path / "data", extra_args=["--sweep-interval", "0.05"]) as gateway:
+    with running_gateway(tmp_path / "data", extra_args=["--sweep-interval", "0.1"]) as gateway:
         yield gateway
 
 

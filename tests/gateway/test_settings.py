@@ -110,6 +110,7 @@ def test_what_is_no_time_is_refused(option: str, text: str) -> None:
     [
         ({"PANNIER_LISTEN": "nowhere"}, "PANNIER_LISTEN: 'nowhere' is not HOST:PORT"),
         ({"PANNIER_DRAIN": "long"}, "PANNIER_DRAIN: 'long' is not a number of seconds"),
+        ({"PANNIER_SWEEP_INTERVAL": "0"}, "PANNIER_SWEEP_INTERVAL: at least 0.1 seconds"),
         ({"PANNIER_LOG_LEVEL": "loud"}, "PANNIER_LOG_LEVEL: invalid choice: 'loud'"),
     ],
 )
@@ -162,6 +163,6 @@ def test_a_gateway_without_its_extra_says_what_to_install(tmp_path: Path) -> Non
 
     assert run.returncode == 2
     assert run.stderr == (
-        "pannier-gateway: uvloop is missing; install the gateway's extra: "
-        "pip install 'pannier[gateway]'\n"
+        "pannier-gateway: uvloop is missing; install the extra 'gateway', in a checkout: "
+        "pip install '.[gateway]'\n"
     )

@@ -58,7 +58,10 @@ class ConfigFile:
 
     def parse(self, files: Files) -> GatewayConfig:
         ((_, data),) = files
-        return model.parse(data)
+        try:
+            return model.parse(data)
+        except ConfigError as error:
+            raise ConfigError(f"{self.path}: {error} (--manifests takes manifests)") from error
 
 
 class ManifestSource:

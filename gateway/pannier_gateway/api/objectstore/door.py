@@ -75,7 +75,8 @@ class Door:
         if objects is None:
             raise UsecaseUnknown(
                 f"usecase {target.usecase!r} is not declared: apply a Usecase of that name "
-                "(apiVersion: pannier.dev/v1alpha1) whose bucketRef names a Bucket"
+                "(apiVersion: pannier.dev/v1alpha1) whose bucketRef names a Bucket; "
+                "if there is one, the gateway's log says why it was left out"
             )
         exchange.usecase = target.usecase
         await operation(exchange, objects, target)

@@ -138,7 +138,7 @@ def listed(record: Record, key: str) -> Listed:
 def failure_body(error: PannierError) -> bytes:
     """`detail` says what is wrong, `causes` what led to it, outermost first."""
     body: dict[str, object] = {"detail": f"{error.kind}: {error}"}
-    causes = [str(cause) for cause in chain(error)]
+    causes = [str(cause) for cause in chain(error) if str(cause)]
     return msgspec.json.encode(body | {"causes": causes} if causes else body)
 
 
