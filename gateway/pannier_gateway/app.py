@@ -152,7 +152,7 @@ class Gateway:
         }
 
     def _seam(self, key: str, bucket: BucketConfig) -> Store:
-        if key not in self._stores:
+        if bucket.type != "Filesystem" or key not in self._stores:
             return AbsentStore(self._absent[key])
         counted = CountedStore(self._stores[key], partial(self.metrics.store_operations.add, key))
         return counted if bucket.prefix is None else PrefixedStore(counted, bucket.prefix)

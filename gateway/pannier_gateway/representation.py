@@ -57,7 +57,7 @@ def answer(record: Record, ask: Ask) -> Answer:
     size = record.attributes.original_size if decoded else record.size
     if ask.conditions is not UNCONDITIONAL and known_already(record, ask.conditions):
         return Answer(record, 304, coding, etag, size, None)
-    if ask.range is None or size is None or not range_applies(ask.conditions, etag, record.created):
+    if ask.range is None or size is None or not range_applies(ask.conditions, etag):
         return Answer(record, 200, coding, etag, size, None)
     return Answer(record, 206, coding, etag, size, ask.range.resolve(size))
 

@@ -40,7 +40,9 @@ async def serve(settings: Settings) -> None:
 @asynccontextmanager
 async def admin(settings: Settings, gateway: Gateway) -> AsyncIterator[str]:
     """Serve the admin pages; where."""
-    runner = web.AppRunner(Admin(gateway).application(), access_log=None)
+    runner = web.AppRunner(
+        Admin(gateway).application(), access_log=None, shutdown_timeout=FAREWELL_SECONDS
+    )
     await runner.setup()
     try:
         listener = bind(settings.admin_listen, "--admin-listen")

@@ -141,3 +141,8 @@ def test_so_many_custom_fields_that_readers_would_give_up_are_refused() -> None:
         Metadata.from_request_headers((f"x-snme-{name}", text) for name, text in fields.items())
     with pytest.raises(Malformed, match="at most 64"):
         Metadata(custom=fields).to_request_headers()
+
+
+def test_custom_metadata_that_readers_would_choke_on_is_refused() -> None:
+    with pytest.raises(Malformed, match="at most 16384"):
+        Metadata.from_request_headers([("x-snme-a", "x" * 8000), ("x-snme-b", "\u00e9" * 5000)])

@@ -152,3 +152,11 @@ def test_a_timestamp_states_its_offset(text: str) -> None:
 def test_a_moment_beyond_the_calendar_cannot_be_written() -> None:
     with pytest.raises(Malformed, match="years"):
         format_timestamp(10**18)
+
+
+def test_a_text_full_of_spaces_is_encoded_in_no_time() -> None:
+    text = "a" + " " * 100_000 + "b"
+
+    assert encode_text(text) == text
+    assert encode_text("  a b ") == "%20%20a b%20"
+    assert encode_text("   ") == "%20%20%20"

@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 
 from pannier_gateway.config import model
 from pannier_gateway.config.kinds import Bucket, Usecase
-from pannier_gateway.config.model import AllowedExpiry, Expiry, GatewayConfig, dump
-from pannier_gateway.config.render import LONGEST_EXPIRATION, Reason, Verdict, render, seconds
+from pannier_gateway.config.model import (
+    LONGEST_LIFETIME,
+    AllowedExpiry,
+    Expiry,
+    GatewayConfig,
+    dump,
+)
+from pannier_gateway.config.render import Reason, Verdict, render, seconds
 from pannier_gateway.config.resources import BUCKET, USECASE
 from support.manifests import (
     Json,
@@ -300,4 +306,4 @@ def test_a_duration_is_its_number_of_its_unit(number: int, unit: str) -> None:
     of_one = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60, "w": 7 * 24 * 60 * 60}
 
     assert seconds(f"{number}{unit}") == number * of_one[unit]
-    assert seconds("365000d") == LONGEST_EXPIRATION
+    assert seconds("365000d") == LONGEST_LIFETIME

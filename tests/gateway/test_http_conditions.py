@@ -238,7 +238,7 @@ def test_a_cache_is_told_about_the_representation_it_asks_for(wire: Wire, packed
     ("validator", "status"),
     [
         ("{etag}", 206),
-        ("{date}", 206),
+        ("{date}", 200),  # two versions may share a second
         (OTHER, 200),
         ("W/{etag}", 200),
         (PAST, 200),

@@ -23,6 +23,7 @@ ORIGINAL_SIZE = "x-pannier-original-size"
 ETAG = "etag"
 
 MOST_CUSTOM = 64
+MOST_CUSTOM_BYTES = 16 * 1024  # names and values, as text of UTF-8
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -147,9 +148,12 @@ def _custom(fields: dict[str, str]) -> dict[str, str]:
 
 
 def _checked_count(custom: dict[str, str]) -> dict[str, str]:
-    """Return what may be stored as it came: readers give up on an answer of 100 headers."""
+    """Return what may be stored as it came: readers give up on 100 headers, or on long ones."""
     if len(custom) > MOST_CUSTOM:
         raise Malformed(f"{len(custom)} custom metadata fields, at most {MOST_CUSTOM} are allowed")
+    size = sum(len(name) + len(text.encode(errors="replace")) for name, text in custom.items())
+    if size > MOST_CUSTOM_BYTES:
+        raise Malformed(f"{size} bytes of custom metadata, at most {MOST_CUSTOM_BYTES} are allowed")
     return custom
 
 

@@ -9,6 +9,7 @@ from pannier.protocol.malformed import Malformed
 from pannier.protocol.names import Scopes, check_key, check_usecase
 
 PREFIX = "/v1/objects/"
+LONG_SCOPES = 200  # characters from which scopes are not remembered: memory is for the usual ones
 
 _SAFE_IN_PATH = "/:@!$&'()*+,;="  # beside the unreserved letters, digits and - . _ ~
 _SCHEME_AND_AUTHORITY = re.compile(r"https?://[^/]*", re.IGNORECASE)
@@ -36,7 +37,8 @@ def parse_target(raw: str) -> Target | None:
     parts = path.split("/", 5)  # "", "v1", "objects", usecase, scopes, key
     if len(parts) < 5 or not path.startswith(PREFIX):
         return None
-    usecase, scopes = _parse_place(parts[3], parts[4])
+    brief = len(parts[4]) < LONG_SCOPES
+    usecase, scopes = (_known_place if brief else _parse_place)(parts[3], parts[4])
     key = check_key(decode_part(parts[5])) if len(parts) == 6 and parts[5] else None
     return Target(usecase, scopes, key, parse_query(query) if query else {})
 
@@ -71,6 +73,8 @@ def parse_query(raw: str) -> dict[str, str]:
     return {decode_part(name): decode_part(value) for name, _, value in fields}
 
 
-@lru_cache(maxsize=1024)
 def _parse_place(usecase: str, scopes: str) -> tuple[str, Scopes]:
     return check_usecase(decode_part(usecase)), Scopes.parse(decode_part(scopes))
+
+
+_known_place = lru_cache(maxsize=1024)(_parse_place)

@@ -1,12 +1,10 @@
 """Free text in header values: printable ASCII as it is, all else percent-encoded UTF-8."""
 
-import re
 from urllib.parse import quote, unquote_to_bytes
 
 from pannier.protocol.malformed import Malformed
 
 _LITERAL = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}"  # quote keeps letters, digits and _ . - ~ by itself
-_OUTER_SPACES = re.compile(r"^ +| +$")
 
 
 def encode_text(text: str) -> str:
@@ -16,7 +14,9 @@ def encode_text(text: str) -> str:
     except UnicodeEncodeError as error:
         raise Malformed(f"text {text[:80]!r} cannot be written as UTF-8") from error
     # HTTP strips spaces around a value, so these have to be escaped to come back
-    return _OUTER_SPACES.sub(lambda spaces: "%20" * len(spaces[0]), encoded)
+    before = len(encoded) - len(encoded.lstrip(" "))
+    core = encoded.strip(" ")
+    return "%20" * before + core + "%20" * (len(encoded) - before - len(core))
 
 
 def decode_text(value: str) -> str:

@@ -4,6 +4,7 @@ Answers are written to the connection here, in one piece where they are small; a
 response objects cost as much again as all else that a small answer takes.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -17,8 +18,9 @@ from aiohttp.hdrs import EXPECT
 from aiohttp.web import BaseRequest
 
 from pannier_gateway.api.head import head_bytes
-from pannier_gateway.api.incoming import IncomingBody
+from pannier_gateway.api.incoming import PROGRESS_SECONDS, IncomingBody
 from pannier_gateway.drain import Drain
+from pannier_gateway.errors import RequestTimeout
 from pannier_gateway.metrics import Requests
 from pannier_gateway.stores.base import Buffer
 
@@ -37,6 +39,7 @@ class Exchange:
         "_body",
         "_drain",
         "_first_byte",
+        "_promised",
         "_requests",
         "_sent",
         "_started",
@@ -60,6 +63,7 @@ class Exchange:
         self._drain = drain
         self._sent = 0
         self._first_byte: float | None = None  # seconds
+        self._promised: int | None = None  # bytes of body, by the head
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request.method} {self.request.raw_path} {self.status}>"
@@ -83,9 +87,11 @@ class Exchange:
 
     async def send(self, status: int, headers: dict[str, str], body: Buffer = b"") -> None:
         """Answer with a body at hand."""
-        if "content-length" not in headers and status not in BODILESS:
+        asked_for_head = self.request.method == "HEAD"
+        known = status >= 400 or not asked_for_head  # else the body that GET would send counts
+        if "content-length" not in headers and status not in BODILESS and known:
             headers = {**headers, "content-length": str(len(body))}
-        if self.request.method == "HEAD":
+        if asked_for_head:
             body = b""
         self._sent = len(body)
         head = self._head(status, headers)
@@ -108,10 +114,20 @@ class Exchange:
             if chunked:
                 writer.enable_chunking()
             async for piece in body:
-                await writer.write(piece)
-                await writer.drain()  # to the last byte: the next piece may take its memory
-                self._sent += len(piece)
+                await self._send_piece(piece)
         await writer.write_eof()
+
+    async def _send_piece(self, piece: Buffer) -> None:
+        """Send it to its last byte, for the next piece may take its memory."""
+        try:
+            async with asyncio.timeout(PROGRESS_SECONDS):
+                await self.request.writer.write(piece)
+                await self.request.writer.drain()
+        except TimeoutError as error:
+            raise RequestTimeout(
+                f"the client took less than {len(piece)} bytes in {PROGRESS_SECONDS:.0f} s"
+            ) from error
+        self._sent += len(piece)
 
     def abort(self) -> None:
         """End the connection so that the client can't take what it has for all there is."""
@@ -133,7 +149,8 @@ class Exchange:
         trace: TracebackType | None,
     ) -> None:
         seconds = perf_counter() - self._started
-        status = self.status if kind is None else CLIENT_LEFT
+        whole = self._promised is not None and self._sent == self._promised
+        status = self.status if kind is None or whole else CLIENT_LEFT
         self._drain.leave()
         tally = self._requests.tally(self.usecase, self.operation, status)
         tally.seconds.add(seconds)
@@ -147,7 +164,12 @@ class Exchange:
     def _head(self, status: int, headers: dict[str, str]) -> bytes:
         """The head, as of now the fate of this exchange."""
         request = self.request
-        ends = "content-length" in headers or "transfer-encoding" in headers or status in BODILESS
+        ends = (
+            "content-length" in headers
+            or "transfer-encoding" in headers
+            or status in BODILESS
+            or request.method == "HEAD"
+        )
         if status >= 400 and EXPECT in request.headers:
             ends = False  # what comes next may be a request, or the body that was announced
         self.keep_alive = ends and request.keep_alive and not self._drain.begun
@@ -157,6 +179,8 @@ class Exchange:
             headers = {**headers, "connection": "keep-alive"}
         head = head_bytes(status, headers)
         self.status = status
+        length = headers.get("content-length")
+        self._promised = None if length is None else int(length)
         self._first_byte = perf_counter() - self._started
         return head
 

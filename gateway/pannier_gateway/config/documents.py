@@ -72,7 +72,9 @@ def _members(path: Path) -> list[tuple[Path, Path]]:
         return [(path, path)]
     mounted = path / "..data"
     root = mounted.resolve() if mounted.is_dir() else path
-    found = sorted(f for f in root.iterdir() if f.suffix in SUFFIXES and not f.is_dir())
+    found = sorted(
+        f for f in root.iterdir() if f.suffix in SUFFIXES and (f.is_file() or not f.exists())
+    )
     return [(path / f.name, f) for f in found if not f.name.startswith(".")]
 
 

@@ -17,6 +17,8 @@ MAJOR, MINOR = 1, 0
 
 Policy = Literal["Manual", "TimeToLive", "TimeToIdle"]
 Positive = Annotated[int, Meta(ge=1)]
+LONGEST_LIFETIME = 365_000 * 86_400  # seconds: a deadline in it still has a four-digit year
+Lifetime = Annotated[int, Meta(ge=1, le=LONGEST_LIFETIME)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 T = TypeVar("T")
@@ -30,7 +32,7 @@ class Expiry(_Part, frozen=True, kw_only=True):
     """When an object goes: `after` seconds, given for all policies but Manual."""
 
     policy: Policy
-    after: Positive | None = None
+    after: Lifetime | None = None
 
     def __post_init__(self) -> None:
         if (self.policy == "Manual") != (self.after is None):
@@ -43,7 +45,7 @@ class AllowedExpiry(_Part, frozen=True, kw_only=True):
     """A policy that a request may ask for, for `max_after` seconds at most."""
 
     policy: Policy
-    max_after: Positive | None = None
+    max_after: Lifetime | None = None
 
 
 class Limits(_Part, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from pannier_gateway.config.kinds import (
     UsecaseSpec,
 )
 from pannier_gateway.config.model import (
+    LONGEST_LIFETIME,
     AllowedExpiry,
     BucketConfig,
     Expiry,
@@ -39,8 +40,6 @@ from pannier_gateway.config.model import Limits as LimitsConfig
 R = TypeVar("R", Usecase, Bucket)
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-LONGEST_EXPIRATION = 365_000 * _SECONDS["d"]
-"""Seconds; a thousand years. Past that, dates run out of four-digit years."""
 
 
 class Reason(StrEnum):
@@ -144,7 +143,7 @@ def _wrong_expiration(spec: UsecaseSpec) -> str | None:
     default, allowed = spec.defaults.expiration, spec.allowed_expirations or ()
     given = [default.after, *(each.max_after for each in allowed)]
     for duration in given:
-        if duration is not None and seconds(duration) > LONGEST_EXPIRATION:
+        if duration is not None and seconds(duration) > LONGEST_LIFETIME:
             return f"an expiration of {duration} is over a thousand years: use policy Manual"
     bound = next((each.max_after for each in allowed if each.policy == default.policy), None)
     if default.after is None or bound is None or seconds(default.after) <= seconds(bound):

@@ -128,6 +128,8 @@ def _look(source: Source, seen: Files | str) -> _Look | None:
         config = source.parse(files)
     except ConfigError as error:
         return _Look(files, error)
+    except Exception as error:  # noqa: BLE001 - whatever a file holds, the last good one stays
+        return _Look(files, ConfigError(f"{source.path}: {type(error).__name__}: {error}"))
     return _Look(files, (config, digest(config)))
 
 

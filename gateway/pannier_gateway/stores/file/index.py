@@ -35,7 +35,7 @@ COMMIT;
 COLUMNS = "path, body, filed, size, checksum, created, expires, attributes"
 SELECT = f"SELECT {COLUMNS} FROM objects WHERE path = ?"
 SELECT_WHOLE = f"SELECT {COLUMNS}, data FROM objects LEFT JOIN bodies USING (body) WHERE path = ?"
-CACHED_STATEMENTS = 512
+CACHED_STATEMENTS = 64
 MOST_PAGES_MOVED = 2048  # 8 MiB
 TWO_TO_64 = 1 << 64
 SIGN = 1 << 63
