@@ -1,14 +1,18 @@
 """Uploads that wait to be asked, are refused, break off or break apart: never half an object."""
 
 import asyncio
+import select
+import socket
 from collections.abc import AsyncIterator, Callable
 from itertools import repeat
 from socket import SHUT_WR
+from urllib.parse import urlsplit
 
 import pytest
 import zstandard
 
 from pannier_gateway.api import connection, incoming
+from pannier_gateway.api import exchange as answering
 from pannier_gateway.errors import BadRequest
 from pannier_gateway.stores.memory import MemoryStore
 from pannier_gateway.uploads import UploadRules, limited
@@ -258,6 +262,11 @@ def test_nonsense_behind_a_request_in_the_queue_is_laid_to_that_one(wire: Wire, 
 # Stalled
 
 
+def address_of(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return str(parts.hostname), int(parts.port or 0)
+
+
 async def test_a_client_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming, "PROGRESS_SECONDS", 0.1)
     async with serving(MemoryStore()) as url:
@@ -272,6 +281,22 @@ async def test_a_client_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch)
         assert await asyncio.to_thread(stall, b"") == 408
         assert await asyncio.to_thread(stall, b"half ") == 408
         assert (await asyncio.to_thread(exchange, url, "GET", PATH)).status == 404
+
+
+async def test_a_reader_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "PROGRESS_SECONDS", 0.1)  # nobody waits a minute for a test
+    async with serving(MemoryStore(), defaults={"compression": "None"}) as url:
+
+        def stall() -> int:
+            exchange(url, "PUT", PATH, body=bytes(32 << 20))
+            with socket.create_connection(address_of(url)) as reader:
+                reader.sendall(head("GET", PATH))
+                given_up = select.poll()
+                given_up.register(reader, select.POLLHUP | select.POLLERR)
+                ((_, event),) = given_up.poll(10_000)
+                return event
+
+        assert await asyncio.to_thread(stall) & select.POLLERR
 
 
 async def test_a_client_that_never_asks_anything_is_given_up(

@@ -93,13 +93,13 @@ class Exchange:
             headers = {**headers, "content-length": str(len(body))}
         if asked_for_head:
             body = b""
-        self._sent = len(body)
         head = self._head(status, headers)
         if len(body) <= ONE_WRITE:
+            self._sent = len(body)
             await self.request.writer.write(head + body)
         else:
             await self.request.writer.write(head)
-            await self.request.writer.write(body)
+            await self._send_piece(body)
 
     async def stream(
         self, status: int, headers: dict[str, str], body: AsyncGenerator[Buffer, None]
