@@ -101,6 +101,20 @@ async def test_a_truncated_file_is_damaged(root: Path, size: int) -> None:
         assert await damaged(store, "large", Span(len(LARGE) - 1, len(LARGE)))
 
 
+async def test_a_file_in_the_place_of_another_is_damaged(tmp_path: Path) -> None:
+    """Each is sound in itself, and of the size that is looked for."""
+    async with file_store(tmp_path, ManualClock()) as store:
+        await put(store, "one", streamed(LARGE))
+        await put(store, "two", streamed(LARGE[::-1]))
+        one, two = body_files(tmp_path)
+        kept = one.read_bytes()
+        one.write_bytes(two.read_bytes())
+        two.write_bytes(kept)
+
+        assert await damaged(store, "one")
+        assert await damaged(store, "two")
+
+
 async def test_a_missing_file_is_damage_and_the_object_can_be_replaced(root: Path) -> None:
     (path,) = body_files(root)
     path.unlink()

@@ -43,12 +43,12 @@ class BodyFolder:
         return self._root / f"{body % SHARDS:02x}" / f"{body:016x}"
 
     def create(self, body: int) -> "BodyWriter":
-        return BodyWriter(self.path(body), sync=self._sync)
+        return BodyWriter(self.path(body), body, sync=self._sync)
 
     def open(self, body: int, size: int) -> "BodyReader":
         """Raises FileNotFoundError when the body is gone, StoreUnavailable."""
         try:
-            return BodyReader(self.path(body), size)
+            return BodyReader(self.path(body), body, size)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -67,11 +67,11 @@ class BodyFolder:
 class BodyWriter:
     """A body file on its way to disk; it appears with the first call. The methods block."""
 
-    def __init__(self, path: Path, *, sync: bool) -> None:
+    def __init__(self, path: Path, body: int, *, sync: bool) -> None:
         self._path = path
         self._sync = sync
         self._file: FileIO | None = None
-        self.checksums = BlockChecksums()
+        self.checksums = BlockChecksums(body)
 
     def append(self, pieces: Sequence[Buffer]) -> None:
         """Raises StoreFull, StoreUnavailable."""
@@ -104,8 +104,9 @@ class BodyWriter:
 class BodyReader:
     """A body file held open."""
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path, body: int, size: int) -> None:
         self._path = path
+        self._body = body
         self.size = size
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
@@ -141,7 +142,7 @@ class BodyReader:
         entry = self.size + start // BLOCK * ENTRY
         if read + os.preadv(self._fd, [checksum], entry, flags) < size + ENTRY:
             return None
-        if not matches(block, checksum):
+        if not matches(self._body, block, checksum):
             raise Damaged(f"{self._path.name}: bytes {start} to {start + size} are damaged")
         return block
 

@@ -15,13 +15,17 @@ whole_checksum = crc64nvme
 
 
 class BlockChecksums:
-    """Checksums of a body that arrives in pieces of any size."""
+    """Checksums of a body that arrives in pieces of any size.
 
-    def __init__(self) -> None:
+    Those of its blocks begin from the body's number: a block of another body is not taken for one.
+    """
+
+    def __init__(self, body: int) -> None:
         self.whole = 0
         self.size = 0
         self._blocks = array("Q")
-        self._open = 0
+        self._body = body
+        self._open = body
 
     def add(self, piece: Buffer) -> None:
         """Take in the next bytes of the body."""
@@ -40,7 +44,7 @@ class BlockChecksums:
 
     def _close_block(self) -> None:
         self._blocks.append(self._open)
-        self._open = 0
+        self._open = self._body
 
 
 def split_at_blocks(piece: Buffer, offset: int) -> Iterator[memoryview]:
@@ -51,9 +55,9 @@ def split_at_blocks(piece: Buffer, offset: int) -> Iterator[memoryview]:
     return (view[start:stop] for start, stop in pairwise(cuts))
 
 
-def matches(block: Buffer, entry: Buffer) -> bool:
-    """Whether a block is the one that the entry of its table was made of."""
-    return bool(crc64nvme(block, 0) == int.from_bytes(entry, "little"))
+def matches(body: int, block: Buffer, entry: Buffer) -> bool:
+    """Whether a block is the one of that body that the entry of its table was made of."""
+    return bool(crc64nvme(block, body) == int.from_bytes(entry, "little"))
 
 
 def little_endian(numbers: "array[int]") -> "array[int]":
