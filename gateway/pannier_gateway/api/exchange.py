@@ -95,8 +95,8 @@ class Exchange:
             body = b""
         head = self._head(status, headers)
         if len(body) <= ONE_WRITE:
-            self._sent = len(body)
             await self.request.writer.write(head + body)
+            self._sent = len(body)
         else:
             await self.request.writer.write(head)
             await self._send_piece(body)
