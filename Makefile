@@ -52,8 +52,8 @@ bench: setup ## measure, beside an anchor in the same run
 	@$(run) -m bench
 
 lock: setup ## resolve the dependencies anew, for every platform, with hashes
-	@$(uv) --upgrade --extra gateway --extra operator --group dev -o requirements/dev.lock
-	@$(uv) $(own) --extra gateway -o requirements/gateway.lock
+	@$(uv) --upgrade --extra gateway --extra aws --extra operator --group dev -o requirements/dev.lock
+	@$(uv) $(own) --extra gateway --extra aws -o requirements/gateway.lock
 	@$(uv) $(own) --extra operator -o requirements/operator.lock
 	@$(subst pyproject.toml,,$(uv)) $(own) --group build -o requirements/build.lock
 
