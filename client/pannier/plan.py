@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 from urllib.parse import urlencode
 
 from pannier import errors
+from pannier.arguments import AskedRange, check_metadata, check_range, check_texts
 from pannier.errors import PannierError, ProtocolError, Subject
 from pannier.protocol.malformed import Malformed
 from pannier.protocol.metadata import ETAG, Metadata, parse_etag
@@ -22,7 +23,6 @@ from pannier.results import ByteRange, ObjectEntry, Page, PutResult
 
 T = TypeVar("T")
 AcceptedEncoding = Literal["identity", "zstd"]
-AskedRange = tuple[int, int | None]
 
 _OPAQUE_TAG = re.compile(r"[!#-~]*")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
@@ -59,6 +59,7 @@ class Conditions:
     if_none_match: str | None = None
 
     def headers(self) -> dict[str, str]:
+        check_texts(if_match=self.if_match, if_none_match=self.if_none_match)
         stated = {"if-match": self.if_match, "if-none-match": self.if_none_match}
         return {name: _quoted(tag, name) for name, tag in stated.items() if tag is not None}
 
@@ -95,6 +96,7 @@ def plan_put(
     place: Place, key: str | None, metadata: Metadata, conditions: Conditions, size: int | None
 ) -> Request:
     """Store an object; without a key the server picks one, without a size the body is chunked."""
+    check_metadata(metadata)
     framing = {"transfer-encoding": "chunked"} if size is None else {"content-length": str(size)}
     demands = conditions.headers()
     return Request(
@@ -222,7 +224,7 @@ def needed_key(key: object) -> str:
     Raises TypeError for what is no text, ValueError for text that is no key.
     """
     if not isinstance(key, str):
-        raise TypeError(f"a key is text, not {type(key).__name__}")
+        raise TypeError(f"key={key!r} must be text, not {type(key).__name__}")
     return check_key(key)
 
 
@@ -246,14 +248,9 @@ def _quoted(tag: str, name: str) -> str:
 
 
 def _range_header(asked: AskedRange) -> str:
-    start, stop = asked
-    if start < 0 and stop is None:
+    start, stop = check_range(asked)
+    if start < 0:
         return f"bytes={start}"
-    if start < 0 or (stop is not None and stop <= start):
-        raise ValueError(
-            f"range={asked} must be (start, stop) with 0 <= start < stop, (start, None) for all "
-            "from start, or (-n, None) for the last n bytes"
-        )
     return f"bytes={start}-" if stop is None else f"bytes={start}-{stop - 1}"
 
 

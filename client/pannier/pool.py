@@ -2,7 +2,8 @@
 
 import os
 from collections import deque
-from weakref import WeakSet
+from contextlib import suppress
+from weakref import WeakSet, finalize
 
 from pannier.http import Connection
 
@@ -21,6 +22,7 @@ class Pool:
         self._idle: deque[Connection] = deque()
         self._pid = os.getpid()
         _pools.add(self)
+        finalize(self, _close, self._idle)  # who drops a client has not leaked anything
 
     def __repr__(self) -> str:
         return f"<Pool {len(self._idle)}/{self._size} idle{', closed' if self.closed else ''}>"
@@ -59,9 +61,13 @@ class Pool:
     def drop(self) -> None:
         """Close this process's descriptors; a parent's connections stay up."""
         self._pid = os.getpid()
-        idle, self._idle = self._idle, deque()
-        for connection in idle:
-            connection.close()
+        _close(self._idle)
+
+
+def _close(idle: deque[Connection]) -> None:
+    with suppress(IndexError):
+        while True:
+            idle.pop().close()
 
 
 def _drop_inherited() -> None:

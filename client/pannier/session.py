@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Literal
 
+from pannier.arguments import AskedRange, check_texts, checked_custom
 from pannier.download import GetResult
 from pannier.driver import Driver
 from pannier.listing import Listing
 from pannier.plan import (
     AcceptedEncoding,
-    AskedRange,
     Conditions,
     Place,
     check_encoding,
@@ -35,8 +35,8 @@ from pannier.source import Data, open_source
 class Session:
     """Made by `Client.session`. Cheap, without a state of its own; threads may share it.
 
-    Every method raises a ValueError for arguments that no request can carry, and the errors of
-    `pannier.errors` for what comes back.
+    Every method raises a ValueError or TypeError for arguments that no request can carry, and the
+    errors of `pannier.errors` for what comes back.
     """
 
     def __init__(self, driver: Driver, place: Place) -> None:
@@ -81,7 +81,7 @@ class Session:
             expiration,
             origin,
             filename,
-            dict(custom or {}),
+            checked_custom(custom),
         )
         conditions = Conditions(if_match, if_none_match)
         with open_source(data) as source:
@@ -136,6 +136,7 @@ class Session:
         Nothing is asked before the first is looked at. With a delimiter, keys that go on behind it
         are folded into prefixes, see `Listing.pages`.
         """
+        check_texts(prefix=prefix, start_after=start_after, delimiter=delimiter)
         query = {"prefix": prefix or None, "delimiter": delimiter, "limit": page_size}
 
         def fetch(start_after: str | None) -> Page:

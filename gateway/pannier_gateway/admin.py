@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from pannier_gateway.config.model import GatewayConfig
+from pannier_gateway.config.source import Refused
 
 LONGEST_LAG = 10.0  # seconds that the event loop may be late before the process counts as dead
 PAGES = {
@@ -36,6 +37,15 @@ class Status(Protocol):
     def started(self) -> bool: ...
 
     @property
+    def waiting(self) -> str | None: ...  # for what, before anything is served
+
+    @property
+    def problem(self) -> str | None: ...  # why a newer configuration is not in force
+
+    @property
+    def refused(self) -> tuple[Refused, ...]: ...
+
+    @property
     def config(self) -> GatewayConfig: ...
 
     @property
@@ -61,12 +71,18 @@ class Admin:
                 web.get("/readyz", self.readyz),
                 web.get("/startupz", self.startupz),
                 web.get("/configz", self.configz),
+                web.route("*", "/v1/{rest:.*}", self.misdirected),
             ]
         )
         return application
 
     async def index(self, _: web.Request) -> web.Response:
         return web.Response(text="".join(f"{path}\t{what}\n" for path, what in PAGES.items()))
+
+    async def misdirected(self, _: web.Request) -> web.Response:
+        """A 404 would pass for an object that is not there."""
+        detail = "these are the admin pages: objects are at the address given as --listen"
+        return web.json_response({"detail": f"client error: {detail}"}, status=421)
 
     async def metrics(self, request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -87,13 +103,32 @@ class Admin:
     async def startupz(self, _: web.Request) -> web.Response:
         if not self._status.started:
             return web.Response(status=503, text="starting\n")
+        if self._status.waiting is not None:
+            return web.Response(status=503, text=f"{self._status.waiting}\n")
         return web.Response(text="ok\n")
 
     async def configz(self, _: web.Request) -> web.Response:
         page = {
             "digest": self._status.digest,
-            "stores": self._status.stores,
+            "problem": self._status.problem,
+            "refused": self._status.refused,
+            "stores": stores(self._status),
             "config": self._status.config,
         }
         body = msgspec.json.format(msgspec.json.encode(page))
         return web.Response(body=body, headers={"content-type": "application/json"})
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """Where the objects of a bucket are, or why they can't be had; and the usecases in it."""
+
+    by: str
+    usecases: list[str]
+
+
+def stores(status: Status) -> dict[str, Kept]:
+    usecases = status.config.usecases.values()
+    return {
+        key: Kept(by, sorted(each.name for each in usecases if each.bucket == key))
+        for key, by in status.stores.items()
+    }

@@ -2,20 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+import msgspec
+from aiohttp.web import BaseRequest, StreamResponse
 from prometheus_client import CollectorRegistry
 
+from pannier_gateway.admission import Admission
 from pannier_gateway.api.objectstore import Door
+from pannier_gateway.catalog import Catalog
 from pannier_gateway.clock import system_clock
 from pannier_gateway.codec import DecoderBudget
 from pannier_gateway.codec.workers import Workers
-from pannier_gateway.config.model import BucketConfig, GatewayConfig, UsecaseConfig
-from pannier_gateway.config.watch import ConfigFile, ConfigWatch, ManifestSource
+from pannier_gateway.config.model import BucketConfig, GatewayConfig
+from pannier_gateway.config.source import ConfigFile, ManifestSource, Refused
+from pannier_gateway.config.watch import ConfigWatch
 from pannier_gateway.drain import Drain
 from pannier_gateway.errors import StoreUnavailable
 from pannier_gateway.expiry import Sweeper
@@ -28,10 +33,21 @@ from pannier_gateway.stores.base import Store
 from pannier_gateway.stores.counted import CountedStore
 from pannier_gateway.stores.file import FileStore
 from pannier_gateway.stores.prefixed import PrefixedStore
+from pannier_gateway.stores.s3 import S3Store, opened
+from pannier_gateway.stores.secrets import (
+    EitherSecrets,
+    ManifestSecrets,
+    MountedSecrets,
+    Secrets,
+)
+from pannier_gateway.stores.tenancy import OpenStores, Tenancy
 
 log = logging.getLogger("pannier.app")
 
-WORKER_THREADS = 4
+Driver = FileStore | S3Store
+
+DISK_THREADS = 4
+CODEC_THREADS = 4  # apart from the disk's: compressing at a high level takes seconds
 
 
 class Gateway:
@@ -43,22 +59,29 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self.drain = Drain()
         self.metrics = Metrics(self.drain)
-        self.door = Door(lambda: self._usecases, self.drain, self.metrics)
+        self._door = Door(
+            lambda: self._catalog or Catalog(waiting=self.waiting), self.drain, self.metrics
+        )
+        self.serving = asyncio.Event()
         self.started = False
         self._settings = settings
         self._lag = LoopLag(self.metrics.loop_lag.observe)
-        self._watch = ConfigWatch(source_of(settings), self.metrics.config)
+        self._source = source_of(settings)
+        self._watch = ConfigWatch(self._source, self.metrics.config)
         self._changes: asyncio.Queue[GatewayConfig] = asyncio.Queue()
         self._watch.subscribe(self._changes.put_nowait)
-        self._pool = ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="pannier-worker")
-        self._parts = Parts(system_clock, Workers(self._pool, DecoderBudget()), self.metrics)
-        self._closing = AsyncExitStack()
-        self._stores: dict[str, FileStore] = {}
+        self._disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="pannier-disk")
+        self._codec = ThreadPoolExecutor(CODEC_THREADS, thread_name_prefix="pannier-codec")
+        self._parts = Parts(system_clock, Workers(self._codec, DecoderBudget()), self.metrics)
+        self._open_stores: OpenStores[Driver] = OpenStores()
+        self._tenancy = Tenancy(self._open_stores)
+        self._stores: dict[str, Driver] = {}
         self._absent: dict[str, str] = {}
-        self._usecases: Mapping[str, Objects] = {}
+        self._admission = Admission(self.metrics.limits.count)
+        self._catalog: Catalog | None = None  # until there is a configuration
 
     def __repr__(self) -> str:
-        return f"<Gateway {len(self._usecases)} usecases, {len(self._stores)} stores>"
+        return f"<Gateway {self._catalog}, {len(self._stores)} stores>"
 
     @classmethod
     @asynccontextmanager
@@ -68,13 +91,19 @@ class Gateway:
         Raises ConfigError or StoreUnavailable when it can't start.
         """
         gateway = cls(settings)
-        with gateway._pool:
-            async with gateway._closing:
-                for key, bucket in gateway.config.buckets.items():
-                    await gateway._open(key, bucket)
-                gateway._serve(gateway.config)
+        with gateway._disk, gateway._codec:
+            async with gateway._open_stores:
+                for error in (await gateway._open(gateway.config)).values():
+                    raise error
+                if gateway.digest:
+                    gateway._serve(gateway.config)
                 async with in_background(*gateway._chores()):
                     yield gateway
+
+    async def door(self, request: BaseRequest) -> StreamResponse:
+        """Handle a request of the data listener, with what is served when it comes."""
+        with self._tenancy:  # the door looks the catalog up before it awaits anything
+            return await self._door(request)
 
     @property
     def config(self) -> GatewayConfig:
@@ -83,6 +112,19 @@ class Gateway:
     @property
     def digest(self) -> str:
         return self._watch.digest
+
+    @property
+    def refused(self) -> tuple[Refused, ...]:
+        return self._watch.refused
+
+    @property
+    def problem(self) -> str | None:
+        return self._watch.problem
+
+    @property
+    def waiting(self) -> str | None:
+        """Why nothing is served yet."""
+        return None if self.serving.is_set() else self.problem or "opening the stores"
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -99,41 +141,70 @@ class Gateway:
     @property
     def stores(self) -> dict[str, str]:
         """What each bucket is kept in, or why it can't be served."""
-        return {key: repr(store) for key, store in self._stores.items()} | self._absent
+        return {key: str(store) for key, store in self._stores.items()} | self._absent
 
     def _chores(self) -> Iterable[Coroutine[None, None, None]]:
         sweeper = Sweeper(
-            lambda: list(self._stores.values()),
+            lambda: [each for each in self._stores.values() if isinstance(each, FileStore)],
             self._settings.sweep_interval,
             self.metrics.swept.inc,
         )
-        return self._watch.run(), self._follow(), self._lag.run(), sweeper.run()
+        closing = self._open_stores.run()
+        return self._watch.run(), self._follow(), self._lag.run(), sweeper.run(), closing
 
     async def _follow(self) -> None:
         """Take up each new configuration; a store that can't be had costs only its own usecases."""
         while True:
             config = await self._changes.get()
-            for key, bucket in config.buckets.items():
-                try:
-                    await self._open(key, bucket)
-                except StoreUnavailable as error:
-                    log.error("store not opened", extra={"bucket": key, "error": str(error)})
+            for key, error in (await self._open(config)).items():
+                log.error("store not opened", extra={"bucket": key, "error": str(error)})
             self._serve(config)
 
-    async def _open(self, key: str, bucket: BucketConfig) -> None:
-        """Open what is new. Stores no longer named stay open for the requests that use them."""
-        if bucket.type == "Filesystem" and key not in self._stores:
-            self._absent[key] = f"bucket {key} could not be opened: see the gateway's log"
-            self._stores[key] = await self._open_folder(folder_of(bucket, self._settings.data_dir))
-            del self._absent[key]
-        elif bucket.type != "Filesystem":
-            self._absent[key] = f"bucket {key} has type {bucket.type}, which is not served yet"
-            log.warning("bucket not served", extra={"bucket": key, "type": bucket.type})
+    async def _open(self, config: GatewayConfig) -> dict[str, StoreUnavailable]:
+        """Open what `config` names; what can't be had, and let go what it no longer names.
 
-    async def _open_folder(self, folder: Path) -> FileStore:
-        starting = FileStore.start(folder, self._pool, durability=self._settings.durability)
+        That stays open for the requests that use it.
+        """
+        tenancy = Tenancy(self._open_stores)
+        stores: dict[str, Driver] = {}
+        absent: dict[str, str] = {}
+        failed: dict[str, StoreUnavailable] = {}
+        for key, bucket in config.buckets.items():
+            if bucket.type == "Upstream":
+                absent[key] = f"bucket {key} has type {bucket.type}, which is not served yet"
+                log.warning("bucket not served", extra={"bucket": key, "type": bucket.type})
+                continue
+            try:
+                stores[key] = await self._open_one(tenancy, bucket)
+            except StoreUnavailable as error:
+                absent[key] = f"bucket {key} could not be opened: see the gateway's log"
+                failed[key] = error
+        self._tenancy.end()
+        self._tenancy, self._stores, self._absent = tenancy, stores, absent
+        return failed
+
+    async def _open_one(self, tenancy: Tenancy[Driver], bucket: BucketConfig) -> Driver:
+        if bucket.type == "S3":
+            start = partial(opened, bucket, self._secrets(bucket.namespace))
+            return await tenancy.open(msgspec.json.encode(bucket), start)
+        return await self._open_folder(tenancy, bucket)
+
+    def _secrets(self, namespace: str) -> Secrets:
+        """Where a Bucket of this namespace finds what it names."""
+        places: list[Secrets] = []
+        if self._settings.secrets_dir is not None:
+            places.append(MountedSecrets(self._settings.secrets_dir))
+        source = self._source
+        if isinstance(source, ManifestSource):
+            places.append(ManifestSecrets(lambda: source.contents, namespace))
+        return EitherSecrets(*places)
+
+    async def _open_folder(self, tenancy: Tenancy[Driver], bucket: BucketConfig) -> Driver:
+        folder = folder_of(bucket, self._settings.data_dir)
+        durability = self._settings.durability
+        start = partial(FileStore.start, folder, self._disk, durability=durability)
         try:
-            return await self._closing.enter_async_context(starting)
+            return await tenancy.open(folder, start)
         except OSError as error:
             raise StoreUnavailable(
                 f"{folder} can't be used: {error.strerror} (see --data-dir)"
@@ -141,31 +212,27 @@ class Gateway:
 
     def _serve(self, config: GatewayConfig) -> None:
         """From now on requests meet this configuration; those in flight keep theirs."""
-        for usecase in config.usecases.values():
-            warn_of_rates(usecase)
         seams = {key: self._seam(key, bucket) for key, bucket in config.buckets.items()}
-        self._usecases = {
+        served = {
             name: Objects(
                 usecase, config.buckets[usecase.bucket], seams[usecase.bucket], self._parts
             )
             for name, usecase in config.usecases.items()
         }
+        gates = self._admission.gates(config.usecases.values())
+        self._catalog = Catalog(served, gates, reasons(self.refused))
+        self.serving.set()
 
     def _seam(self, key: str, bucket: BucketConfig) -> Store:
-        if bucket.type != "Filesystem" or key not in self._stores:
+        if key not in self._stores:
             return AbsentStore(self._absent[key])
         counted = CountedStore(self._stores[key], partial(self.metrics.store_operations.add, key))
         return counted if bucket.prefix is None else PrefixedStore(counted, bucket.prefix)
 
 
-def warn_of_rates(usecase: UsecaseConfig) -> None:
-    """Say what is declared and not enforced: silence would pass for a promise."""
-    limits = usecase.limits
-    if any((limits.requests_per_second, limits.bytes_per_second, limits.concurrent_requests)):
-        log.warning(
-            "rates and concurrency are not limited yet, only maxObjectBytes is",
-            extra={"usecase": usecase.name},
-        )
+def reasons(refused: Iterable[Refused]) -> dict[str, str]:
+    """Why nothing answers to a name in URLs, in words."""
+    return {each.usecase: each.message for each in refused if each.usecase is not None}
 
 
 def source_of(settings: Settings) -> ManifestSource | ConfigFile:

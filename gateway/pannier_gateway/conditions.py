@@ -4,10 +4,9 @@ Times are compared in whole seconds: an HTTP date holds no more.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from pannier_gateway.dates import parse_date
 from pannier_gateway.errors import BadRequest
@@ -17,6 +16,13 @@ _ANY = ("*",)
 _NEVER = ""  # an If-Range that no representation matches
 _TAG = re.compile(r'(W/)?"([^\x00-\x20"\x7f]*)"')
 _LISTED = re.compile(rf"[ \t]*(?:{_TAG.pattern}[ \t]*)?(?:,|\Z)")
+
+
+class Headers(Protocol):
+    """Headers by lowercase name; a name may stand on several lines."""
+
+    def get(self, name: str, /) -> str | None: ...
+    def getall(self, name: str, /) -> list[str]: ...
 
 
 class Outcome(Enum):
@@ -51,20 +57,21 @@ class Conditions:
 UNCONDITIONAL = Conditions()
 
 
-def parse_conditions(get: Callable[[str], str | None]) -> Conditions:
-    """The conditions in a request's headers; `get` is asked for lowercase names.
+def parse_conditions(headers: Headers) -> Conditions:
+    """The conditions in a request's headers.
 
     A date that is none is no condition (RFC 9110). Raises BadRequest for bad tag lists,
     which must not be taken for absent.
     """
+    get = headers.get
     match, none_match = get("if-match"), get("if-none-match")
     modified, unmodified = get("if-modified-since"), get("if-unmodified-since")
     within = get("if-range")
     if match is none_match is modified is unmodified is within is None:
         return UNCONDITIONAL
     return Conditions(
-        if_match=None if match is None else _tags("if-match", match, weak=False),
-        if_none_match=None if none_match is None else _tags("if-none-match", none_match, weak=True),
+        if_match=None if match is None else _tags("if-match", headers, weak=False),
+        if_none_match=None if none_match is None else _tags("if-none-match", headers, weak=True),
         if_modified_since=None if modified is None else parse_date(modified),
         if_unmodified_since=None if unmodified is None else parse_date(unmodified),
         if_range=None if within is None else _range_validator(within),
@@ -104,7 +111,13 @@ def range_applies(conditions: Conditions, etag: str) -> bool:
     return conditions.if_range is None or conditions.if_range == etag != _NEVER
 
 
-def _tags(name: str, header: str, *, weak: bool) -> tuple[str, ...]:
+def combined(headers: Headers, name: str) -> str:
+    """The value of a header that is a list: its lines, in their order (RFC 9110, section 5.3)."""
+    return ", ".join(headers.getall(name))
+
+
+def _tags(name: str, headers: Headers, *, weak: bool) -> tuple[str, ...]:
+    header = combined(headers, name)
     if header.strip(" \t") == "*":
         return _ANY
     found, at = [], 0

@@ -2,64 +2,71 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from pannier_gateway.codec import (
     FOOTER_SIZE,
     DecodeError,
     Decoding,
+    NoRoom,
     SeekTable,
-    decode_small,
+    SeekTables,
+    decode_frame,
     table_span,
     trimmed,
 )
 from pannier_gateway.codec.streams import Stream
 from pannier_gateway.codec.workers import Workers
-from pannier_gateway.errors import Damaged
+from pannier_gateway.errors import Damaged, DecodersBusy
 from pannier_gateway.representation import Answer
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Buffer, Reading
+from pannier_gateway.threads import in_thread
 
 SMALL = 256 * 1024  # decoded bytes that are decoded on the event loop: a quarter of a millisecond
 BOMB_RATIO = 1024  # what a body of unknown decoded size may grow by
 UNDECODABLE = "the stored bytes do not decode"
 
+Decoded = Stream | AsyncGenerator[bytes, None]
 OutgoingBody = Buffer | AsyncGenerator[Buffer, None]  # at hand, or piece by piece
 
 
-async def body_of(reading: Reading, answer: Answer, workers: Workers) -> OutgoingBody:
-    """Raises Damaged, now or while it is read, where the stored bytes are not what they were."""
+async def body_of(
+    reading: Reading, answer: Answer, workers: Workers, tables: SeekTables
+) -> OutgoingBody:
+    """Raises, now or while it is read, Damaged where the stored bytes are not what they were.
+
+    DecodersBusy is raised now; later only by bodies whose later frames have larger windows.
+    """
     if answer.decoded:
-        return await decoded(reading, answer, workers)
+        return await decoded(reading, answer, workers, tables)
     span = answer.span or Span(0, reading.record.size)
     if reading.whole is None:
         return reading.chunks(span)
     return reading.whole if answer.span is None else memoryview(reading.whole)[slice(*span)]
 
 
-async def decoded(reading: Reading, answer: Answer, workers: Workers) -> OutgoingBody:
-    size = answer.size
+async def decoded(
+    reading: Reading, answer: Answer, workers: Workers, tables: SeekTables
+) -> OutgoingBody:
+    size, span = answer.size, answer.span
     if reading.whole is not None and size is not None and size <= SMALL:
-        return decoded_whole(reading.whole, size, answer.span)
-    if answer.span is not None and size is not None:
-        return checked(await decoded_range(reading, answer.span, size, workers))
+        at_once = decode_frame(reading.whole, size)
+        if at_once is not None and len(at_once) == size:
+            return at_once if span is None else memoryview(at_once)[slice(*span)]
+    if span is not None and size is not None:
+        return await begun(await decoded_range(reading, span, size, workers, tables))
     stored = Span(0, reading.record.size)
     limit = (stored.size + 1024) * BOMB_RATIO if size is None else size
-    return checked(decoding(reading, stored, limit, workers, exact=size is not None))
-
-
-def decoded_whole(stored: bytes, size: int, span: Span | None) -> Buffer:
-    try:
-        body = decode_small(stored, size)
-    except DecodeError as error:
-        raise Damaged(UNDECODABLE) from error
-    return body if span is None else memoryview(body)[slice(*span)]
+    return await begun(decoding(reading, stored, limit, workers, exact=size is not None))
 
 
 async def decoded_range(
-    reading: Reading, span: Span, size: int, workers: Workers
+    reading: Reading, span: Span, size: int, workers: Workers, tables: SeekTables
 ) -> AsyncGenerator[bytes, None]:
     """Decode what holds `span`: some frames where we wrote a table, else from the start."""
-    table = None if reading.record.attributes.by_client else await seek_table(reading)
+    by_client = reading.record.attributes.by_client
+    table = None if by_client else await seek_table(reading, workers, tables)
     if table is None or table.original_size != size:
         everything = decoding(reading, Span(0, reading.record.size), size, workers, exact=True)
         return trimmed(everything, span.start, span.size)
@@ -71,11 +78,24 @@ async def decoded_range(
     )
 
 
-async def seek_table(reading: Reading) -> SeekTable | None:
+async def seek_table(reading: Reading, workers: Workers, tables: SeekTables) -> SeekTable | None:
+    version = reading.record.path, reading.record.etag
+    table = tables.get(version)
+    if table is None:
+        table = await read_table(reading, workers)
+        if table is not None:
+            tables.keep(version, table)
+    return table
+
+
+async def read_table(reading: Reading, workers: Workers) -> SeekTable | None:
     size = reading.record.size
     tail = await read_all(reading, Span(max(0, size - FOOTER_SIZE), size))
     span = table_span(size, tail)
-    return None if span is None else SeekTable.parse(size, await read_all(reading, span))
+    if span is None:
+        return None
+    stored = await read_all(reading, span)
+    return await in_thread(workers.executor, partial(SeekTable.parse, size, stored))
 
 
 async def read_all(reading: Reading, span: Span) -> bytes:
@@ -95,11 +115,23 @@ async def copied(pieces: AsyncGenerator[Buffer, None]) -> AsyncGenerator[bytes, 
             yield bytes(piece)
 
 
-async def checked(decoded: Stream | AsyncGenerator[bytes, None]) -> AsyncGenerator[Buffer, None]:
-    """What was decoded; raises Damaged where it is not what was stored."""
+async def begun(decoded: Decoded) -> AsyncGenerator[Buffer, None]:
+    """What is decoded, once its first piece is there: what fails by then is told in its place."""
+    body = checked(decoded)
+    await anext(body)
+    return body
+
+
+async def checked(decoded: Decoded) -> AsyncGenerator[Buffer, None]:
+    """A piece of nothing as soon as there is something, then all of it."""
     try:
         async with aclosing(decoded):
-            async for piece in decoded:
+            piece = await anext(decoded, b"")
+            yield b""
+            while piece:
                 yield piece
+                piece = await anext(decoded, b"")
     except DecodeError as error:
         raise Damaged(UNDECODABLE) from error
+    except NoRoom as error:
+        raise DecodersBusy() from error

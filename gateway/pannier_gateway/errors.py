@@ -5,9 +5,11 @@ PannierError 500
 │   ├── BadRequest 400               it contradicts itself or the protocol
 │   │   └── ExpirationRefused 400    outside what the usecase allows
 │   ├── ReadOnly 403                 the bucket takes no writes
+│   ├── ForeignPage 403              a web page asks, not a program
 │   ├── ObjectNotFound 404           absent
 │   │   └── ObjectExpired 404        its time is over
 │   ├── UsecaseUnknown 404           nobody declared it
+│   │   └── UsecaseRefused 404       somebody did, and it can't be served
 │   ├── RouteUnknown 404             no such path
 │   ├── MethodNotAllowed 405         carries the methods that the path takes
 │   ├── NotAcceptable 406            no representation that the caller accepts
@@ -16,14 +18,24 @@ PannierError 500
 │   ├── TooLarge 413                 above the usecase's maxObjectBytes
 │   ├── RangeNotSatisfiable 416      carries the size that the range missed
 │   ├── ExpectationFailed 417        an `expect` that is none
+│   ├── LimitReached 429             carries when to ask again
 │   ├── HeadTooLarge 431             the request line or a header is too long
 │   └── NotOffered 501               a part of the protocol that this version lacks
+├── NoConfiguration 503              the gateway waits for its first one
 ├── Suspended 503                    the usecase is switched off
+├── StoreRefused 502                 the store won't: credentials, bucket, region, certificate
+├── StoreMisanswered 502             what answers is no store, or not the one that was meant
 ├── StoreUnavailable 503             the store can't serve now
+│   └── StoreBusy 503                it asks for fewer requests; carries when to ask again
+├── Overloaded 503                   the gateway has enough to do; carries when to ask again
+├── ObjectReplaced 503               while it was read: what was read is not all of one version
+├── StoreTimedOut 504                the store did not answer in time
+├── DecodersBusy 503                 no memory to decode with; carries when to ask again
 ├── StoreFull 507                    no room for these bytes
 └── Damaged 500                      stored bytes are not the bytes that were stored
 """
 
+from math import ceil
 from typing import ClassVar
 
 
@@ -52,6 +64,10 @@ class ReadOnly(ClientError):
     status = 403
 
 
+class ForeignPage(ClientError):
+    status = 403
+
+
 class ObjectNotFound(ClientError):
     status = 404
     ordinary = True
@@ -63,6 +79,10 @@ class ObjectExpired(ObjectNotFound):
 
 class UsecaseUnknown(ClientError):
     status = 404
+
+
+class UsecaseRefused(UsecaseUnknown):
+    pass
 
 
 class RouteUnknown(ClientError):
@@ -112,6 +132,16 @@ class ExpectationFailed(ClientError):
     status = 417
 
 
+class LimitReached(ClientError):
+    """Carries how many seconds to wait before asking again."""
+
+    status = 429
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(f"{message}: ask again in {retry_after} s")
+        self.retry_after = retry_after
+
+
 class HeadTooLarge(ClientError):
     status = 431
 
@@ -121,12 +151,64 @@ class NotOffered(ClientError):
     ordinary = True
 
 
+class NoConfiguration(PannierError):
+    status = 503
+    retry_after = 1
+
+
 class Suspended(PannierError):
     status = 503
 
 
 class StoreUnavailable(PannierError):
     status = 503
+
+
+class StoreBusy(StoreUnavailable):
+    """Carries how many seconds the store says to wait; None where it does not."""
+
+    def __init__(self, message: str, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+    @property
+    def retry_after(self) -> int:
+        return 1 if self.wait is None else max(1, ceil(self.wait))
+
+
+class Overloaded(PannierError):
+    status = 503
+    retry_after = 1
+
+
+class DecodersBusy(PannierError):
+    """Carries how many seconds to wait before asking again."""
+
+    status = 503
+    retry_after = 5
+
+    def __init__(self) -> None:
+        super().__init__(
+            "other readers hold all the memory for decoding zstd: ask again later, "
+            "or for the stored bytes (accept-encoding: zstd)"
+        )
+
+
+class StoreRefused(PannierError):
+    status = 502
+
+
+class StoreMisanswered(PannierError):
+    status = 502
+
+
+class ObjectReplaced(PannierError):
+    status = 503
+    retry_after = 1
+
+
+class StoreTimedOut(PannierError):
+    status = 504
 
 
 class StoreFull(PannierError):

@@ -158,6 +158,22 @@ class ConfigMetrics:
         self._reloads.labels("refused").inc()
 
 
+class LimitMetrics:
+    """Which limits refuse requests."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._limited = Counter(
+            "pannier_limited_requests",
+            "Requests refused by a limit of their usecase.",
+            ["usecase", "limit"],
+            registry=registry,
+        )
+
+    def count(self, usecase: str, limit: str, more: int) -> None:
+        """Count `more` refusals; 0 has the limit be seen before it refuses anybody."""
+        self._limited.labels(usecase, limit).inc(more)
+
+
 class Metrics:
     """All of them, in a registry of their own."""
 
@@ -171,6 +187,7 @@ class Metrics:
         registry.register(self.requests)
         registry.register(self.store_operations)
         self.config = ConfigMetrics(registry)
+        self.limits = LimitMetrics(registry)
         Gauge(
             "pannier_requests_in_flight", "Requests being served now.", registry=registry
         ).set_function(lambda: drain.in_flight)

@@ -17,6 +17,10 @@ _ENTRY = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _UNLISTED_IDENTITY = 1  # acceptable, but below everything that was asked for by name
+_UNDECODABLE = (
+    "the object was sent as zstd with a window of more than 8 MiB, which is not decoded here, only "
+    "sent as it is: ask with accept-encoding: zstd, or store it again with a smaller window"
+)
 
 
 class Accepted(NamedTuple):
@@ -26,21 +30,25 @@ class Accepted(NamedTuple):
     identity: int
 
 
-def choose(header: str | None, stored: Literal["zstd"] | None) -> Coding:
+def choose(header: str | None, stored: Literal["zstd"] | None, *, decodable: bool = True) -> Coding:
     """The coding to answer with, given `Accept-Encoding` and the coding the object is stored in.
 
     Without the header, plain bytes: simple readers decode nothing. Between equals zstd wins, for
-    it costs no decoding. Raises NotAcceptable.
+    it costs no decoding; so it does where plain bytes are not to be had (not `decodable`).
+    Raises NotAcceptable.
     """
-    if header is None:
+    if header is None and decodable:
         return "identity"
-    accepted = accepts(header)
-    if stored and accepted.zstd and accepted.zstd >= accepted.identity:
+    accepted = accepts(header or "")
+    if stored and accepted.zstd and (accepted.zstd >= accepted.identity or not decodable):
         return "zstd"
+    if not decodable:
+        raise NotAcceptable(_UNDECODABLE)
     if accepted.identity:
         return "identity"
     offered = "identity or zstd" if stored else "identity"
-    raise NotAcceptable(f"accept-encoding {header[:80]!r} refuses what is on offer: {offered}")
+    shown = (header or "")[:80]
+    raise NotAcceptable(f"accept-encoding {shown!r} refuses what is on offer: {offered}")
 
 
 @lru_cache(maxsize=128)

@@ -1,16 +1,18 @@
 """The object service: what a usecase's policy means for put, get, head, delete and list."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pannier.protocol.expiration import Expiration
 from pannier.protocol.metadata import Metadata
 from pannier_gateway.clock import Clock
+from pannier_gateway.codec import SeekTables
 from pannier_gateway.codec.workers import Workers
-from pannier_gateway.conditions import UNCONDITIONAL, Conditions
+from pannier_gateway.conditions import UNCONDITIONAL, Conditions, check_write
 from pannier_gateway.config.model import BucketConfig, UsecaseConfig
 from pannier_gateway.downloads import OutgoingBody, body_of
-from pannier_gateway.errors import ReadOnly, Suspended
+from pannier_gateway.errors import ObjectNotFound, PreconditionFailed, ReadOnly, Suspended
 from pannier_gateway.expiry import Extender, Lifetimes, deadline, microseconds
 from pannier_gateway.metrics import Metrics
 from pannier_gateway.representation import Answer, Ask, answer
@@ -18,12 +20,14 @@ from pannier_gateway.stores.base import Attributes, Draft, Listing, Page, Record
 from pannier_gateway.uploads import Body, Upload, UploadRules, receive
 
 
-class Parts(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Parts:
     """What every usecase's service works with."""
 
     clock: Clock
     workers: Workers
     metrics: Metrics
+    tables: SeekTables = field(default_factory=SeekTables)
 
 
 class Download(NamedTuple):
@@ -58,6 +62,10 @@ class Objects:
         """Store what `body` brings. Raises what the policy refuses, before it reads any of it."""
         self._admit_write()
         expiration = self._lifetimes.choose(metadata.expiration)
+        if body.length is not None:
+            self._rules.check(body.length)
+        if conditions is not UNCONDITIONAL:
+            await self._check(path, conditions)
         upload = await receive(body, metadata, self._rules, self._parts.workers)
 
         def draft() -> Draft:
@@ -82,7 +90,8 @@ class Objects:
             if found.status == 304:
                 await deliver(Download(found, None))
             else:
-                await deliver(Download(found, await body_of(reading, found, self._parts.workers)))
+                body = await body_of(reading, found, self._parts.workers, self._parts.tables)
+                await deliver(Download(found, body))
 
     async def head(self, path: str, ask: Ask) -> Answer:
         """What `get` would answer, without the bytes. Raises what it raises."""
@@ -100,6 +109,18 @@ class Objects:
         """Raises Suspended."""
         self._admit()
         return await self._store.list(listing)
+
+    async def _check(self, path: str, conditions: Conditions) -> None:
+        """Spare the sender of a body that would be refused; the store checks again, once it has it.
+
+        Raises PreconditionFailed.
+        """
+        try:
+            current = (await self._store.head(path)).validators
+        except ObjectNotFound:
+            current = None
+        if not check_write(conditions, current):
+            raise PreconditionFailed()
 
     def _admit(self) -> None:
         if self._suspend == "All":
@@ -127,6 +148,7 @@ def drafted(metadata: Metadata, upload: Upload, expiration: Expiration, now: int
         encoding=upload.encoding,
         by_client=upload.by_client,
         original_size=upload.original_size,
+        decodable=upload.decodable,
         policy=expiration.policy,
         after=after,
         origin=metadata.origin,

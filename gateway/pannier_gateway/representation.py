@@ -8,6 +8,7 @@ from pannier_gateway.conditions import (
     UNCONDITIONAL,
     Conditions,
     Outcome,
+    Validators,
     check_read,
     range_applies,
 )
@@ -55,7 +56,7 @@ def answer(record: Record, ask: Ask) -> Answer:
     etag = encoded_etag(record.etag) if encoded else record.etag
     decoded = not encoded and record.attributes.encoding is not None
     size = record.attributes.original_size if decoded else record.size
-    if ask.conditions is not UNCONDITIONAL and known_already(record, ask.conditions):
+    if known_already(ask.conditions, etag, record):
         return Answer(record, 304, coding, etag, size, None)
     if ask.range is None or size is None or not range_applies(ask.conditions, etag):
         return Answer(record, 200, coding, etag, size, None)
@@ -66,11 +67,14 @@ def choose_coding(record: Record, ask: Ask) -> Coding:
     attributes = record.attributes
     if ask.as_sent:
         return "zstd" if attributes.by_client and attributes.encoding else "identity"
-    return choose(ask.accept_encoding, attributes.encoding)
+    return choose(ask.accept_encoding, attributes.encoding, decodable=attributes.decodable)
 
 
-def known_already(record: Record, conditions: Conditions) -> bool:
-    match check_read(conditions, record.validators):
+def known_already(conditions: Conditions, etag: str, record: Record) -> bool:
+    """Whether the reader has the form tagged `etag`. Raises PreconditionFailed."""
+    if conditions is UNCONDITIONAL:
+        return False
+    match check_read(conditions, Validators((etag,), record.created)):
         case Outcome.FAILED:
             raise PreconditionFailed()
         case outcome:

@@ -2,17 +2,22 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 from aiohttp import web
 
 from pannier_gateway.admin import Admin
 from pannier_gateway.api.connection import DataServer
-from pannier_gateway.app import Gateway
+from pannier_gateway.api.objectstore.replies import failure_body
+from pannier_gateway.api.pages import Hosts, any_host, loopback_hosts
+from pannier_gateway.app import Gateway, in_background
 from pannier_gateway.settings import Address, Settings, SettingsError
 
 log = logging.getLogger("pannier.serve")
@@ -31,10 +36,18 @@ async def serve(settings: Settings) -> None:
         Gateway.run(settings) as gateway,
         admin(settings, gateway) as admin_at,
         data(settings, gateway) as data_at,
+        in_background(announce(gateway, f"data {data_at} admin {admin_at}")),
     ):
         gateway.started = True
-        print(f"pannier-gateway ready: data {data_at} admin {admin_at}", flush=True)
         await ending.wait()
+
+
+async def announce(gateway: Gateway, where: str) -> None:
+    """Say where it listens once it serves, and until then what it waits for."""
+    if gateway.waiting is not None:
+        print(f"pannier-gateway not ready: {gateway.waiting}; {where}", file=sys.stderr, flush=True)
+    await gateway.serving.wait()
+    print(f"pannier-gateway ready: {where}", flush=True)
 
 
 @asynccontextmanager
@@ -55,26 +68,40 @@ async def admin(settings: Settings, gateway: Gateway) -> AsyncIterator[str]:
 @asynccontextmanager
 async def data(settings: Settings, gateway: Gateway) -> AsyncIterator[str]:
     """Serve objects; where. When the block ends, what is in flight may finish."""
-    loop = asyncio.get_running_loop()
-    server = DataServer(gateway.door, handler_cancellation=True)
-    listener = bind(settings.listen, "--listen")
-    listening = [await loop.create_server(server, sock=listener, backlog=BACKLOG)]
-    where = url(listener)
-    if settings.socket is not None:
-        at_path = bind_path(settings.socket)
-        listening.append(await loop.create_unix_server(server, sock=at_path, backlog=BACKLOG))
-        where += f" socket {settings.socket}"
+    server = DataServer(gateway.door, failure_body, gateway.metrics.requests)
     try:
-        yield where
+        async with listening(settings, server) as where:
+            yield where
     finally:
-        for each in listening:
-            each.close()
         server.pre_shutdown()
         if not await gateway.drain.finish(settings.drain):
             log.warning("drain ended early", extra={"in_flight": gateway.drain.in_flight})
         await server.shutdown(FAREWELL_SECONDS)
+
+
+@asynccontextmanager
+async def listening(settings: Settings, server: DataServer) -> AsyncIterator[str]:
+    """Take connections until the block ends; where."""
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        listener = bind(settings.listen, "--listen")
+        connections = server.of(hosts_of(listener, settings.listen))
+        tcp = await loop.create_server(connections, sock=listener, backlog=BACKLOG)
+        stack.callback(tcp.close)
+        where = url(listener)
         if settings.socket is not None:
-            settings.socket.unlink(missing_ok=True)
+            at_path = bind_path(settings.socket)
+            unix = await loop.create_unix_server(server, sock=at_path, backlog=BACKLOG)
+            stack.callback(unix.close)
+            stack.enter_context(ours(settings.socket))
+            where += f" socket {settings.socket}"
+        yield where
+
+
+def hosts_of(listener: socket.socket, asked: Address) -> Hosts:
+    """On loopback a browser of this machine is a neighbour; elsewhere names are the network's."""
+    loopback = ip_address(listener.getsockname()[0]).is_loopback
+    return loopback_hosts(asked.host) if loopback else any_host
 
 
 def bind(address: Address, option: str) -> socket.socket:
@@ -108,12 +135,30 @@ def free(path: Path) -> None:
     if not path.is_socket():
         return
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
-        except OSError:
+        except ConnectionRefusedError:
             path.unlink()
-        else:
-            raise SettingsError(f"--socket {path}: another process listens on it")
+            return
+        except BlockingIOError:
+            pass  # alive, with many waiting already
+    raise SettingsError(f"--socket {path}: another process listens on it")
+
+
+@contextmanager
+def ours(path: Path) -> Iterator[None]:
+    """Take the socket at `path` away at the end, unless it is another one by then.
+
+    That comes before the listener is closed: from then on a successor may have the path.
+    """
+    made = path.stat()
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), made):
+                path.unlink()
 
 
 def url(listener: socket.socket) -> str:

@@ -46,6 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     manifests: Path | None
     config: Path | None
     data_dir: Path
+    secrets_dir: Path | None
     durability: Literal["full", "relaxed"]
     listen: Address
     admin_listen: Address
@@ -70,12 +71,20 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
         given = {name: value for name, value in given.items() if f"--{name}" not in SOURCES}
     parser.set_defaults(**given)
     try:
-        settings = Settings(**vars(parser.parse_args(arguments)))
+        parsed, surplus = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         parser.error(str(error))
+    if surplus:
+        parser.error(f"unrecognized arguments: {' '.join(surplus)}{hint(surplus[0])}")
+    settings = Settings(**vars(parsed))
     if (settings.manifests is None) == (settings.config is None):
         parser.error("give either --manifests or --config")
     return settings
+
+
+def hint(surplus: str) -> str:
+    """What whoever wrote that may have meant."""
+    return "" if surplus.startswith("-") else f"; manifests are given as --manifests {surplus}"
 
 
 def build_parser() -> Parser:
@@ -111,6 +120,12 @@ def add_storage(parser: Parser) -> None:
         default=Path("pannier-data"),
         metavar="DIR",
         help="where Filesystem buckets live (default: ./pannier-data)",
+    )
+    add(
+        "--secrets-dir",
+        type=Path,
+        metavar="DIR",
+        help="where the Secrets and ConfigMaps that Buckets name are mounted, as DIR/NAME/KEY",
     )
     add(
         "--durability",

@@ -13,7 +13,11 @@ async def in_thread(pool: Executor, work: Callable[[], T]) -> T:
 
     So what `work` uses may be closed or deleted as soon as this returns or raises.
     """
-    running = asyncio.get_running_loop().run_in_executor(pool, work)
+    return await to_the_end(asyncio.get_running_loop().run_in_executor(pool, work))
+
+
+async def to_the_end(running: asyncio.Future[T]) -> T:
+    """What `running` comes to. A caller that is cancelled waits for it all the same."""
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
         try:

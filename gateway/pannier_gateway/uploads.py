@@ -68,7 +68,10 @@ class UploadRules(Struct, frozen=True):
 
 
 class Upload:
-    """A body as it goes to the store: a Source. `original_size` is known once all of it is read."""
+    """A body as it goes to the store: a Source.
+
+    `original_size` and `decodable` are known once all of it is read.
+    """
 
     def __init__(
         self,
@@ -77,18 +80,25 @@ class Upload:
         encoding: Literal["zstd"] | None = None,
         by_client: bool = False,
         original_size: int | None = None,
+        decodable: bool = True,
     ) -> None:
         self.whole = body if isinstance(body, bytes) else None
         self.encoding = encoding
         self.by_client = by_client
         self._body = body
         self._original_size = original_size
+        self._decodable = decodable
 
     @property
     def original_size(self) -> int | None:
         if isinstance(self._body, Measuring | Compressing):
             return self._body.original_size
         return self._original_size
+
+    @property
+    def decodable(self) -> bool:
+        """Whether readers can be given what it decodes to."""
+        return self._body.decodable if isinstance(self._body, Measuring) else self._decodable
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if isinstance(self._body, bytes):
@@ -102,8 +112,6 @@ class Upload:
 
 async def receive(body: Body, metadata: Metadata, rules: UploadRules, workers: Workers) -> Upload:
     """Look at the beginning of `body` and decide what is stored. Raises TooLarge, BadRequest."""
-    if body.length is not None:
-        rules.check(body.length)
     pieces = limited(body, rules)
     head, ended = await beginning(pieces)
     if metadata.compression == "zstd":
@@ -124,8 +132,10 @@ async def as_sent(body: bytes | AsyncIterator[bytes], ceiling: int, workers: Wor
     """A body that is zstd already, kept byte for byte once it has shown that it is."""
     if isinstance(body, bytes):
         with refusals():
-            size = await measure_small(body, ceiling, workers)
-        return Upload(body, encoding="zstd", by_client=True, original_size=size)
+            size, decodable = await measure_small(body, ceiling, workers)
+        return Upload(
+            body, encoding="zstd", by_client=True, original_size=size, decodable=decodable
+        )
     return Upload(Measuring(body, ceiling, workers), encoding="zstd", by_client=True)
 
 

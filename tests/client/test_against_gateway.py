@@ -4,6 +4,8 @@ import os
 import random
 import secrets
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -242,3 +244,31 @@ def test_a_gateway_that_dies_midway_leaves_no_whole_body(tmp_path: Path) -> None
             gateway.process.wait(10)
             with pytest.raises(ConnectionError, match="get 'k'"):
                 result.read()
+
+
+def test_a_client_sent_to_the_admin_listener_is_told_so(gateway: Gateway) -> None:
+    """And in no way that could pass for an object that is not there."""
+    with Client(gateway.admin_url) as lost:
+        session = lost.session("media")
+        for call in (session.get, session.delete, lambda key: session.put(b"x", key)):
+            with pytest.raises(RequestRefused, match="admin pages: objects are at the") as refused:
+                call("k")
+            assert not isinstance(refused.value, NotFound)
+
+
+@pytest.mark.parametrize("ending", ["client = None", "client.close()", ""])
+def test_whoever_drops_a_client_hears_no_complaint(gateway: Gateway, ending: str) -> None:
+    code = (
+        "import pannier\n"
+        f"client = pannier.Client({gateway.url!r})\n"
+        "client.session('media').put(b'x', 'k')\n"
+        "knot = [client]; knot.append(knot); del knot\n"
+        f"{ending}\n"
+        "import gc; gc.collect()\n"
+    )
+
+    run = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert run.stderr == ""

@@ -51,6 +51,16 @@ def test_custom_names_are_folded_and_the_last_value_counts() -> None:
     assert metadata.origin == ""
 
 
+def test_the_name_of_an_encoding_may_be_in_any_case() -> None:
+    assert Metadata.from_request_headers([("Content-Encoding", "ZStd")]).compression == "zstd"
+
+
+@pytest.mark.parametrize("first", ["zstd", "gzip", ""])
+def test_encodings_on_several_lines_add_up_and_are_refused(first: str) -> None:
+    with pytest.raises(Malformed, match=f"{first}, zstd"):
+        Metadata.from_request_headers([("content-encoding", first), ("Content-Encoding", "zstd")])
+
+
 def test_server_owned_headers_of_a_request_are_not_looked_at() -> None:
     pairs = [("x-sn-size", "many"), ("x-sn-time-created", "x"), ("x-sn-time-expires", "y")]
 

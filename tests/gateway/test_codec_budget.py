@@ -2,6 +2,8 @@ import asyncio
 
 import pytest
 
+from pannier_gateway.codec import NoRoom
+from pannier_gateway.codec import budget as budgeting
 from pannier_gateway.codec.budget import DecoderBudget
 
 
@@ -31,22 +33,68 @@ async def test_room_is_given_back_when_the_block_ends() -> None:
 
 async def test_who_finds_no_room_waits_in_line() -> None:
     budget, release = DecoderBudget(10), asyncio.Event()
-    large = asyncio.create_task(hold(budget, 8, release))
+    holding = asyncio.create_task(hold(budget, 8, release))
     await settle()
+    first = asyncio.create_task(hold(budget, 9, release))
     second = asyncio.create_task(hold(budget, 9, asyncio.Event()))
-    small = asyncio.create_task(hold(budget, 1, asyncio.Event()))
     await settle()
     assert repr(budget) == "<DecoderBudget 8/10 bytes, 2 waiting>"
 
     release.set()
     await settle()
 
-    assert large.done()
-    assert repr(budget) == "<DecoderBudget 10/10 bytes, 0 waiting>"
-    for task in (second, small):
-        task.cancel()
+    assert (holding.done(), first.done()) == (True, True)
+    assert repr(budget) == "<DecoderBudget 9/10 bytes, 0 waiting>"
+    second.cancel()
     await settle()
     assert budget.used == 0
+
+
+async def test_who_finds_room_waits_for_nobody() -> None:
+    budget = DecoderBudget(10)
+    with budget.lease() as room, budget.lease() as small:
+        await room.hold(5)
+        large = asyncio.create_task(hold(budget, 10, asyncio.Event()))
+        follower = asyncio.create_task(hold(budget, 6, asyncio.Event()))
+        await settle()
+
+        await small.hold(2)
+        room.release()
+        await settle()
+
+        assert repr(budget) == "<DecoderBudget 8/10 bytes, 1 waiting>"
+        for task in (large, follower):
+            task.cancel()
+        await settle()
+
+
+async def test_who_waits_for_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgeting, "WAIT_SECONDS", 0.01)
+    budget = DecoderBudget(10)
+    with budget.lease() as room:
+        await room.hold(8)
+
+        with pytest.raises(NoRoom, match=r"3 bytes to decode with .* in 0\.01 s"):
+            await hold(budget, 3, asyncio.Event())
+
+        assert repr(budget) == "<DecoderBudget 8/10 bytes, 0 waiting>"
+
+
+async def test_large_windows_leave_room_to_ordinary_ones() -> None:
+    budget = DecoderBudget(16 << 20)
+    with budget.lease() as large, budget.lease() as larger, budget.lease() as ordinary:
+        assert large.try_hold(12 << 20)
+        assert not larger.try_hold(4 << 20)
+
+        assert ordinary.try_hold(3 << 20)
+
+
+async def test_who_asks_for_more_than_large_windows_get_has_all_of_that() -> None:
+    budget = DecoderBudget(16 << 20)
+    with budget.lease() as room:
+        await room.hold(99 << 20)
+
+        assert budget.used == 12 << 20
 
 
 async def test_nobody_waits_while_holding_room() -> None:
@@ -58,9 +106,19 @@ async def test_nobody_waits_while_holding_room() -> None:
         grown = asyncio.create_task(one.hold(9))
         await settle()
         assert budget.used == 5
-        await other.hold(1)
+        other.release()
         await grown
-        assert budget.used == 10
+        assert budget.used == 9
+
+
+async def test_room_once_had_is_kept_to_the_end() -> None:
+    budget = DecoderBudget(10)
+
+    with budget.lease() as room:
+        await room.hold(7)
+        await room.hold(0)
+        assert room.try_hold(3)
+        assert budget.used == 7
 
 
 async def test_who_asks_for_more_than_there_is_gets_all() -> None:
@@ -81,7 +139,6 @@ async def test_who_will_not_wait_is_told_at_once() -> None:
         assert other.try_hold(4)
         assert not other.try_hold(5)
         assert budget.used == 6
-        assert other.try_hold(0)
 
     assert budget.used == 0
 

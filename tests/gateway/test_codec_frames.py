@@ -30,6 +30,11 @@ def pieces(*fed: bytes) -> list[Piece]:
     return [piece for group in split(*fed) for piece in group]
 
 
+def frame_of_nothing(*blocks: bytes) -> bytes:
+    """A frame that says that it decodes to nothing."""
+    return zstd_bodies.MAGIC + bytes([0x20, 0]) + b"".join(blocks)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 3000), max_size=20), st.integers(300, 100_000))
 def test_pieces_do_not_depend_on_how_a_stream_arrives(cuts: list[int], size: int) -> None:
@@ -63,10 +68,18 @@ def test_a_large_frame_needs_its_window() -> None:
 
 
 def test_small_frames_come_together_and_others_alone() -> None:
-    groups = split(WHOLE + zstd_bodies.streamed(b"tiny") * 600 + UNSIZED)
+    groups = split(WHOLE + zstd_bodies.streamed(b"tiny") * 150 + UNSIZED)
 
-    assert [len(group) for group in groups[:4]] == [1, 256, 256, 88]
+    assert [len(group) for group in groups[:4]] == [1, 64, 64, 22]
     assert {len(group) for group in groups[4:]} == {1}
+
+
+def test_frames_of_nothing_come_together_if_that_is_what_they_hold() -> None:
+    empty, liar = zstandard.compress(b""), frame_of_nothing(block(LAST | 1 << 3, b"x"))
+
+    assert [len(group) for group in split(empty * 100)] == [64, 36]
+    assert [len(group) for group in split(empty + liar + empty)] == [1, 1, 1]
+    assert [piece.whole for piece in pieces(empty + liar)] == [True, False]
 
 
 def test_a_frame_of_countless_blocks_is_cut_whatever_its_header_says() -> None:

@@ -59,9 +59,9 @@ async def test_a_body_passes_unchanged_and_is_measured(
 
 @pytest.mark.parametrize("name", STREAMS)
 async def test_a_small_body_is_measured_at_once(executor: ThreadPoolExecutor, name: str) -> None:
-    size = await measure_small(STREAMS[name], ANY, Workers(executor, DecoderBudget()))
+    size, decodable = await measure_small(STREAMS[name], ANY, Workers(executor, DecoderBudget()))
 
-    assert size == len(zstd_bodies.decoded(STREAMS[name]))
+    assert (size, decodable) == (len(zstd_bodies.decoded(STREAMS[name])), True)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,7 @@ async def test_a_small_body_is_measured_at_once(executor: ThreadPoolExecutor, na
         bytes(40),
         frame(block(50 << 3, bytes(50)), block(LAST | 2 << 1 | 60 << 3, b"\xff" * 60)),
         zstd_bodies.streamed(TEXT).replace(b"\x00", b"\x01"),
+        zstd_bodies.MAGIC + bytes([0x20, 0]) + block(LAST | 1 << 3, b"x"),  # it says: of nothing
     ],
 )
 async def test_what_is_no_zstd_is_refused(executor: ThreadPoolExecutor, body: bytes) -> None:
@@ -103,8 +104,20 @@ async def test_a_window_beyond_8_mib_leaves_the_size_unknown(
 
     assert await gathered(measured) == body
 
-    assert measured.original_size is None
-    assert await measure_small(body, ANY, Workers(executor, DecoderBudget())) is None
+    assert (measured.original_size, measured.decodable) == (None, False)
+    small = await measure_small(body, ANY, Workers(executor, DecoderBudget()))
+    assert small == (None, False)
+
+
+async def test_a_window_beyond_8_mib_is_noticed_in_the_last_frame_and_without_room(
+    executor: ThreadPoolExecutor,
+) -> None:
+    body = STREAMS["size unsaid"] + zstd_bodies.bomb(BLOCK, window_log=24)
+    measured = measuring(chunks(body, 9999), executor, room=1 << 20)
+
+    await gathered(measured)
+
+    assert not measured.decodable
 
 
 async def test_even_then_the_structure_is_checked(executor: ThreadPoolExecutor) -> None:
@@ -118,7 +131,7 @@ async def test_an_upload_never_waits_for_room(executor: ThreadPoolExecutor) -> N
 
     assert await gathered(measured) == body
 
-    assert measured.original_size is None
+    assert (measured.original_size, measured.decodable) == (None, True)
 
 
 async def test_uploads_at_once_are_measured_apart(executor: ThreadPoolExecutor) -> None:

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pannier_gateway.codec.compressing import compress_small
-from pannier_gateway.codec.seekable import FOOTER_SIZE, SeekTable, table_span, write_table
+from pannier_gateway.codec.seekable import (
+    FOOTER_SIZE,
+    SeekTable,
+    SeekTables,
+    table_span,
+    write_table,
+)
 from pannier_gateway.span import Span
 from support import zstd_bodies
 
@@ -26,9 +32,9 @@ def table_of(stored: bytes) -> SeekTable | None:
     return SeekTable.parse(len(stored), stored[slice(*span)]) if span else None
 
 
-def foreign(entries: list[tuple[int, int]], *, descriptor: int = 0, checksum: bytes = b"") -> bytes:
+def foreign(entries: list[tuple[int, int]], *, descriptor: int = 0) -> bytes:
     """Frames of zeros and a table, as another writer may have made it."""
-    table = b"".join(struct.pack("<II", *entry) + checksum for entry in entries)
+    table = b"".join(struct.pack("<II", *entry) for entry in entries)
     footer = struct.pack("<IBI", len(entries), descriptor, 0x8F92EAB1)
     return bytes(sum(stored for stored, _ in entries)) + zstd_bodies.skippable(table + footer, 14)
 
@@ -53,23 +59,18 @@ def test_a_body_with_a_table_is_plain_zstd_to_others(body: bytes) -> None:
     assert zstd_bodies.decoded(seekable(body)) == body
 
 
-@given(ENTRIES, st.booleans())
-def test_tables_of_other_writers_are_read(entries: list[tuple[int, int]], checksums: bool) -> None:
-    descriptor, checksum = (0x80, b"\1\2\3\4") if checksums else (0, b"")
+def test_a_frame_is_found_among_thousands() -> None:
+    sizes = array("I", range(1, 5001))
+    table = SeekTable(sizes, FRAME, 5000 * FRAME)
 
-    table = table_of(foreign(entries, descriptor=descriptor, checksum=checksum))
-
-    assert table is not None
-    assert table.original_size == sum(decoded for _, decoded in entries)
-
-
-def test_frames_that_decode_to_nothing_are_passed_over() -> None:
-    table = table_of(foreign([(7, 0), (10, 5), (9, 0), (11, 5), (8, 0)]))
-
-    assert table is not None
-    assert table.locate(Span(0, 10)) == (Span(7, 37), 10, 0, 10)
-    assert table.locate(Span(4, 5)) == (Span(7, 17), 5, 4, 1)
-    assert table.locate(Span(5, 6)) == (Span(26, 37), 5, 0, 1)
+    for frame in (0, 1, 255, 256, 257, 4999):
+        begin = frame * (frame + 1) // 2  # of 1 + 2 + 3 + …
+        assert table.locate(Span(frame * FRAME, frame * FRAME + 1)) == (
+            Span(begin, begin + frame + 1),
+            FRAME,
+            0,
+            1,
+        )
 
 
 @pytest.mark.parametrize("wanted", [Span(0, 11), Span(10, 11), Span(3, 3), Span(-1, 2)])
@@ -91,7 +92,10 @@ def test_bytes_beyond_the_body_are_not_located(wanted: Span) -> None:
         foreign([]),
         foreign([(7, 10)])[1:],  # one byte less than the table's sum
         b"\0" + foreign([(7, 10)]),
-        foreign([(7, 10), (0, 10)]),
+        foreign([(7, 10), (7, 9), (7, 10)]),  # frames of several sizes
+        foreign([(7, 10), (7, 11)]),
+        foreign([(7, 10), (7, 0)]),
+        foreign([(7, 0)]),
         foreign([(7, 10)], descriptor=0x04),  # a reserved bit
         foreign([(7, 10)], descriptor=0x80),  # checksums that are not there
         foreign([(7, 10)]).replace(b"\x5e\x2a\x4d\x18", b"\x50\x2a\x4d\x18"),
@@ -118,9 +122,9 @@ def test_damaged_tables_never_crash(
 
     table = table_of(bytes(stored))
 
-    if table is not None and table.original_size:
+    if table is not None:
         found = table.locate(Span(0, table.original_size))
-        assert 0 <= found.stored.start < found.stored.stop <= len(stored)
+        assert 0 <= found.stored.start <= found.stored.stop <= len(stored)
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))
@@ -138,3 +142,50 @@ def test_the_table_of_a_huge_object_comes_in_small_pieces() -> None:
     assert table is not None
     assert table.original_size == 40_000_000_000 - 1
     assert repr(table) == "<SeekTable 100000 frames, 39999999999 bytes decoded>"
+
+
+# Tables kept
+
+
+def keep(tables: SeekTables, version: str, frames: int) -> SeekTable:
+    table = SeekTable(array("I", [7] * frames), FRAME, frames * FRAME)
+    tables.keep(version, table)
+    return table
+
+
+def test_a_table_that_is_used_stays_and_others_go() -> None:
+    tables = SeekTables(most=10_000)
+    used = keep(tables, "used", 400)
+    keep(tables, "unused", 400)
+
+    assert tables.get("used") is used
+    keep(tables, "new", 400)
+
+    assert tables.get("used") is used
+    assert tables.get("unused") is None
+    assert repr(tables) == "<SeekTables 2, 7296/10000 bytes>"
+
+
+def test_a_table_kept_again_counts_once() -> None:
+    tables = SeekTables(most=10_000)
+    keep(tables, "a", 400)
+    other = keep(tables, "a", 500)
+
+    assert tables.get("a") is other
+    assert tables.memory == other.memory
+
+
+def test_even_small_tables_are_not_kept_without_end() -> None:
+    tables = SeekTables(most=10_000)
+    for number in range(100):
+        keep(tables, str(number), 1)
+
+    assert tables.get("0") is None
+    assert tables.memory < 10_000
+
+
+def test_a_table_larger_than_all_room_is_not_kept() -> None:
+    tables = SeekTables(most=10_000)
+    keep(tables, "large", 10_000)
+
+    assert (tables.get("large"), tables.memory) == (None, 0)

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from pannier_gateway.conditions import (
     UNCONDITIONAL,
@@ -23,7 +24,11 @@ CURRENT = Validators(etags=("plain", "zipped"), modified=THEN + 999_999)
 
 def asked(**headers: str) -> Conditions:
     """The conditions in headers, named with underscores."""
-    return parse_conditions({k.replace("_", "-"): v for k, v in headers.items()}.get)
+    return lines(*((k.replace("_", "-"), v) for k, v in headers.items()))
+
+
+def lines(*fields: tuple[str, str]) -> Conditions:
+    return parse_conditions(CIMultiDict(fields))
 
 
 def read(**headers: str) -> Outcome:
@@ -77,6 +82,19 @@ def test_if_none_match_spares_the_body(header: str, expected: Outcome) -> None:
 def test_a_list_of_etags_that_does_not_parse_is_refused(name: str, header: str) -> None:
     with pytest.raises(BadRequest, match=name.replace("_", "-")):
         asked(**{name: header})
+
+
+@pytest.mark.parametrize("name", ["if-match", "if-none-match"])
+def test_a_list_over_several_lines_is_one(name: str) -> None:
+    apart = lines((name, '"old", W/"weak"'), (name, '"plain"'))
+
+    assert apart == lines((name, '"old", W/"weak", "plain"'))
+    assert apart != lines((name, '"plain"'))
+
+
+def test_anything_is_not_one_of_several() -> None:
+    with pytest.raises(BadRequest, match="if-match"):
+        lines(("if-match", "*"), ("if-match", '"plain"'))
 
 
 def test_dates_are_compared_in_whole_seconds() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pannier_gateway.config.model import GatewayConfig, digest, dump, parse
+from pannier_gateway.config.model import LONGEST_LIFETIME, GatewayConfig, digest, dump, parse
 from pannier_gateway.config.problems import ConfigError
 from pannier_gateway.config.render import render
 from support.manifests import Json, bucket, parsed, resources, usecase
@@ -83,6 +83,8 @@ def test_another_major_version_is_refused_whatever_it_holds(major: int) -> None:
         (b"", "configuration is not JSON"),
         (b'{"major": 1, "mi', "configuration is not JSON"),
         (b'{"major": "\xff"}', "configuration"),
+        (b'{"a": ' * 100_000, "configuration is not JSON: "),
+        (edited(buckets={"a/b": 0}).replace(b"0", b"[" * 100_000), "configuration is not JSON: "),
         (b"[]", "configuration: the whole: Expected `object`, got `array`"),
         (b"{}", "configuration: the whole: Object missing required field `major`"),
         (edited(generation=-1), "configuration: generation: Expected `int` >= 0"),
@@ -97,6 +99,14 @@ def test_another_major_version_is_refused_whatever_it_holds(major: int) -> None:
         (
             edited_usecase(allowedExpirations=[{"policy": "Manual"}, {}]),
             "usecases.attachments.allowedExpirations[1]: Object missing required field `policy`",
+        ),
+        (
+            edited_usecase(expiration={"policy": "TimeToIdle", "after": LONGEST_LIFETIME + 1}),
+            "usecases.attachments.expiration.after: Expected `int` <= 31536000000",
+        ),
+        (
+            edited_usecase(allowedExpirations=[{"policy": "TimeToLive", "maxAfter": 1 << 62}]),
+            "allowedExpirations[0].maxAfter: Expected `int` <= 31536000000",
         ),
         (
             edited_usecase(expiration={"policy": "TimeToLive"}),

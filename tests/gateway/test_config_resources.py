@@ -1,5 +1,6 @@
 """What the parser takes, what it says against the rest, and where."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -251,24 +252,61 @@ def test_syntax_errors_tell_line_and_document_and_the_rest_is_still_judged() -> 
         ("a: 1\nb: {c: 1, c: 2}\n", "line 2, column 11: key 'c' is given twice in one mapping"),
         ("[a]: 1\n", "line 1, column 1: a key must be text"),
         ("a: !!python/object:os.system x\n", "line 1, column 4: could not determine"),
-        ("a: " + "9" * 5000, "is not YAML: "),
-        ("[" * 5000, "is not YAML: "),
+        ("a: " + "9" * 5000, "line 1, column 4: cannot be read as int"),
+        ("[" * 65, "line 1, column 65: nested more than 64 deep"),
+        ("- " * 100_000, "nested more than 64 deep"),
+        ("[" * 100_000, "nested more than 64 deep"),
+        ("{a: " * 100_000, "nested more than 64 deep"),
+        ("a: &x [*x]", "line 1, column 8: alias 'x' has no value yet"),
+        ("a: *x", "alias 'x' has no value yet"),
+        ("a: &x 1\n---\nb: *x", "document 2: is not YAML: line 3, column 4: alias 'x' has no val"),
+        ("&x a: 1", "a key must be text, without an anchor or alias"),
+        ("a: !!seq {}", "could not determine a constructor for the tag"),
+        ("<<: [{a: 1}, b]", "line 1, column 1: << takes a mapping or a list of mappings"),
     ],
 )
 def test_yaml_that_surprises_is_refused(text: str, says: str) -> None:
-    (problem,) = text_problems(text)
+    problem = text_problems(text)[-1]
 
     assert says in problem
 
 
+@pytest.mark.parametrize("link", ["[*x{0}, *x{0}]", "{{<<: [*x{0}, *x{0}], k{0}: 1}}"])
+def test_a_few_lines_that_stand_for_more_than_memory_holds_are_refused(link: str) -> None:
+    lines = ["- &x0 {a: 1}", *(f"- &x{n + 1} {link.format(n)}" for n in range(40))]
+
+    (problem,) = text_problems("\n".join(lines))
+
+    assert "aliases stand for more than 250000 values in all" in problem
+
+
+def test_what_aliases_stand_for_counts_over_all_documents_of_a_file() -> None:
+    document = "a: &x [" + "1, " * 999 + "]\nb: [" + "*x, " * 100 + "]\n"
+
+    problem = text_problems("---\n".join([document] * 3))[-1]
+
+    assert "document 3: is not YAML: " in problem
+
+
+def test_as_many_documents_as_somebody_may_write_are_no_nesting() -> None:
+    found = [*documents([("test.yaml", b"a: [[[1]]]\n---\n" * 100)])]
+
+    assert len(found) == 100
+
+
 def test_dates_and_merged_keys_are_what_kubectl_takes_them_for() -> None:
-    text = "x: &base {a: 2026-01-31, b: 1}\ny: {<<: *base, b: 2, on: yes}\n"
+    text = """\
+x: &base {a: 2026-01-31, b: 1}
+y: {<<: *base, b: 2, on: yes}
+z: {b: 3, <<: [{c: 4}, *base, {c: 5, d: <<}], "=": 7}
+"""
 
     (found,) = documents([("test.yaml", text.encode())])
 
     assert found.value == {  # type: ignore[union-attr]  # it is a document
         "x": {"a": "2026-01-31", "b": 1},
         "y": {"a": "2026-01-31", "b": 2, "on": True},
+        "z": {"a": "2026-01-31", "b": 3, "c": 4, "d": "<<", "=": 7},
     }
 
 
@@ -293,6 +331,7 @@ def test_a_directory_is_its_manifest_files_sorted_and_not_what_is_below(tmp_path
     (tmp_path / "c.json").write_text("{}", encoding="utf-8")
     (tmp_path / ".hidden.yaml").write_text("h: 1", encoding="utf-8")
     (tmp_path / "folder.yaml").mkdir()
+    os.mkfifo(tmp_path / "pipe.yaml")  # to read it would wait for somebody to write
 
     assert [Path(name).name for name, _ in read(tmp_path)] == ["a.yaml", "b.yml", "c.json"]
 

@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from pannier_gateway.config.model import GatewayConfig, digest, dump
-from pannier_gateway.config.problems import ConfigError
+from pannier_gateway.config.problems import ConfigError, ManifestErrors
 from pannier_gateway.config.render import render
-from pannier_gateway.config.watch import ConfigFile, ConfigWatch, ManifestSource, difference
+from pannier_gateway.config.source import ConfigFile, ManifestSource
+from pannier_gateway.config.watch import NOTHING, ConfigWatch, difference
 from support.manifests import Json, bucket, parsed, usecase
 
 NEVER, SOON = 3600.0, 0.01  # seconds between two polls
@@ -86,9 +87,8 @@ class Mount:
 
 @asynccontextmanager
 async def following(watch_: ConfigWatch) -> AsyncIterator[None]:
-    """`watch_` at work; while this reloads, it takes its first step: notifications are on."""
+    """`watch_` at work."""
     task = asyncio.create_task(watch_.run())
-    await watch_.reload()
     try:
         yield
     finally:
@@ -177,7 +177,7 @@ async def test_a_folder_that_cannot_be_watched_is_polled(
         (tmp_path / "away").rename(path.parent)
         names = await outcomes.next_names()
 
-    assert "cannot be read: No such file or directory" in str(refused.error)
+    assert "waiting for" in str(refused.error)
     assert names == {"two"}
     assert "folder not watched" in caplog.messages
 
@@ -211,9 +211,10 @@ async def test_a_file_that_is_away_for_a_moment_is_no_harm(tmp_path: Path) -> No
     (tmp_path / "away").rename(path)
     await found.reload()
 
-    assert "cannot be read" in str((await outcomes.next()).error)
+    assert "waiting for" in str((await outcomes.next()).error)
     assert outcomes.told.empty()
     assert found.current == config("one")
+    assert found.problem is None
 
 
 async def test_the_same_content_in_other_words_does_not_swap(
@@ -249,9 +250,112 @@ async def test_subscribers_are_called_when_the_new_configuration_is_in_force(
     assert seen == [True]
 
 
-def test_a_first_configuration_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
-        ConfigWatch(ConfigFile(tmp_path / "config.json"), Outcomes())
+@pytest.mark.parametrize("data", [None, b"kind: Usecase"], ids=["absent", "broken"])
+def test_first_manifests_that_cannot_be_used_are_an_error(
+    tmp_path: Path, data: bytes | None
+) -> None:
+    if data is not None:
+        (tmp_path / "a.yaml").write_bytes(data)
+
+    with pytest.raises(ManifestErrors, match=r"cannot be read: No such file|has an apiVersion"):
+        ConfigWatch(ManifestSource(tmp_path / "a.yaml"), Outcomes())
+
+
+async def test_a_first_configuration_that_is_not_there_yet_is_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcomes, path = Outcomes(), tmp_path / "config.json"
+    found = ConfigWatch(ConfigFile(path), outcomes, NEVER)
+
+    assert found.problem == f"waiting for {path}, written by the operator"
+    assert (found.current, found.digest) == (NOTHING.config, "")
+    assert (outcomes.told.empty(), caplog.messages) == (True, [])  # nothing is wrong
+
+    async with following(found):
+        replace(path, dump(config("one")))
+        assert await outcomes.next_names() == {"one"}
+    assert found.problem is None
+
+
+@pytest.mark.parametrize("broken", [b"{", b'{"major": 99, "minor": 0}', b'{"a":' * 100_000])
+async def test_a_first_configuration_that_is_broken_is_told_and_waited_for(
+    tmp_path: Path, broken: bytes
+) -> None:
+    outcomes, path = Outcomes(), tmp_path / "config.json"
+    path.write_bytes(broken)
+
+    found = ConfigWatch(ConfigFile(path), outcomes, NEVER)
+    refused = await outcomes.next()
+    assert found.problem == str(refused.error)
+    assert found.problem.startswith(f"{path}: configuration")
+
+    path.write_bytes(dump(config("one")))
+    await found.reload()
+    assert await outcomes.next_names() == {"one"}
+    assert found.problem is None
+
+
+async def test_a_change_between_the_first_look_and_the_watch_is_found_at_once(
+    tmp_path: Path,
+) -> None:
+    outcomes, path = Outcomes(), tmp_path / "config.json"
+    path.write_bytes(dump(config("one")))
+    found = await watched(path, outcomes)
+    replace(path, dump(config("two")))
+
+    async with following(found):
+        assert await outcomes.next_names() == {"two"}
+
+
+async def test_a_change_while_the_watch_makes_sure_is_found_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file changes just after that second look: what told of it must be on by then."""
+    outcomes, path = Outcomes(), tmp_path / "config.json"
+    path.write_bytes(dump(config("one")))
+    found = await watched(path, outcomes)
+    look = found.reload
+    looks: list[int] = []
+
+    async def reload() -> None:
+        await look()
+        looks.append(len(looks))
+        if len(looks) == 1:
+            replace(path, dump(config("two")))
+
+    monkeypatch.setattr(found, "reload", reload)
+    async with following(found):
+        assert await outcomes.next_names() == {"two"}
+
+
+async def test_a_folder_that_comes_later_is_watched_from_then_on(tmp_path: Path) -> None:
+    outcomes, path = Outcomes(), tmp_path / "folder" / "config.json"
+    found = ConfigWatch(ConfigFile(path), outcomes, SOON)
+
+    async with following(found):
+        await asyncio.sleep(0)
+        path.parent.mkdir()
+        replace(path, dump(config("one")))
+        assert await outcomes.next_names() == {"one"}
+
+
+async def test_what_is_left_out_is_known_with_its_name_in_urls(tmp_path: Path) -> None:
+    outcomes, path = Outcomes(), tmp_path / "a.yaml"
+    lost = usecase("two", name="In_Urls", bucketRef={"name": "x"})
+    path.write_bytes(manifest_text(bucket(), usecase("one"), lost))
+    found = await watched(path, outcomes)
+
+    (refused,) = found.refused
+    assert (refused.resource, refused.usecase) == ("Usecase default/two", "In_Urls")
+    assert (refused.reason, refused.message[:26]) == (
+        "BucketNotFound",
+        "there is no Bucket default",
+    )
+
+    path.write_bytes(manifest_text(bucket(), usecase("one")))
+    await found.reload()
+    assert found.refused == ()
+    assert await outcomes.next_names() == {"one"}  # what is served is told again without it
 
 
 async def test_the_generation_counts_accepted_changes_of_manifests(tmp_path: Path) -> None:
@@ -329,7 +433,7 @@ def test_a_difference_is_told_in_signed_names() -> None:
     after = render(manifests.buckets, manifests.usecases)[0]
 
     assert difference(before, after) == "usecases +new -gone ~changed"
-    assert difference(None, config("one")) == "usecases +one buckets +default/main"
+    assert difference(NOTHING.config, config("one")) == "usecases +one buckets +default/main"
 
 
 async def test_what_a_cluster_would_not_let_change_holds_the_change_back(tmp_path: Path) -> None:

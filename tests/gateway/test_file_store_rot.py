@@ -7,11 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from pannier_gateway.conditions import Conditions
 from pannier_gateway.errors import Damaged, StoreUnavailable
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Listing
 from pannier_gateway.stores.file import FileStore
-from support.stores import ManualClock, body_files, file_store, paths, put, read, streamed
+from support.stores import (
+    NOON,
+    ManualClock,
+    body_files,
+    file_store,
+    paths,
+    put,
+    read,
+    streamed,
+)
 
 BLOCK = 256 * 1024
 LARGE = bytes(range(256)) * 4096 + b"the last block is short"  # four blocks and a bit
@@ -203,3 +213,116 @@ async def test_an_index_that_rots_while_it_is_open_is_told_in_the_store_s_own_er
 
         with pytest.raises((Damaged, StoreUnavailable)):
             await verb(store)
+
+
+# What is kept beside the bytes
+
+
+CONTENT_TYPE = """attributes = '{"content_type":"text/html"}'"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        CONTENT_TYPE,
+        "created = created + 1",
+        f"expires = {NOON - 1}",
+        f"expires = {NOON + 1}",
+        "expires = 0",
+        "expires = ''",
+        "created = 1.5",
+        "body = body + 1",
+        "body = 'x'",
+        "seal = seal + 1",
+        "seal = 'x'",
+        "path = 'other'",
+        "path = x'ff'",
+        "path = CAST(x'ff' AS TEXT)",
+        "path = x'6f74686572'",
+    ],
+)
+async def test_whatever_rots_beside_the_bytes_is_told_by_lists_and_never_shown(
+    root: Path, change: str
+) -> None:
+    rot(root, *at("small", change))
+
+    async with file_store(root, ManualClock()) as store:
+        with pytest.raises(Damaged):
+            await paths(store)
+        with pytest.raises(Damaged):
+            await store.list(Listing("", delimiter="/"))
+        if not change.startswith("path"):
+            assert await damaged(store, "small")
+            with pytest.raises(Damaged):
+                await store.head("small")
+        assert await read(store, "large") == LARGE
+
+
+@pytest.mark.parametrize("write", [b"better", None], ids=["replace", "delete"])
+async def test_a_list_names_what_has_rotted_and_is_well_again_without_it(
+    root: Path, write: bytes | None
+) -> None:
+    rot(root, *at("small", CONTENT_TYPE))
+
+    async with file_store(root, ManualClock()) as store:
+        with pytest.raises(Damaged, match="'small' has rotted: store or delete the object anew"):
+            await paths(store)
+        assert await paths(store, "large") == ["large"]
+        if write is None:
+            assert await store.delete("small")
+        else:
+            await put(store, "small", write)
+
+        assert await paths(store) == ["large", *(["small"] if write else []), "sound"]
+
+
+async def test_conditions_can_not_be_judged_by_what_has_rotted(root: Path) -> None:
+    rot(root, *at("small", CONTENT_TYPE))
+
+    async with file_store(root, ManualClock()) as store:
+        for conditions in (Conditions(if_match=("*",)), Conditions(if_none_match=("*",))):
+            with pytest.raises(Damaged):
+                await put(store, "small", b"x", conditions)
+            with pytest.raises(Damaged):
+                await store.delete("small", conditions)
+
+
+async def test_moving_a_deadline_does_not_vouch_for_the_rest(root: Path) -> None:
+    async with file_store(root, ManualClock()) as store:
+        tag = (await store.head("small")).etag
+    rot(root, *at("small", CONTENT_TYPE))
+
+    async with file_store(root, ManualClock()) as store:
+        with pytest.raises(Damaged):
+            await store.touch("small", tag, NOON + 1)
+        assert await damaged(store, "small")
+
+
+async def test_a_deadline_that_rotted_deletes_nothing_and_stops_no_sweep(root: Path) -> None:
+    clock = ManualClock()
+    async with file_store(root, clock) as store:
+        await put(store, "due", b"x", expires=NOON)
+    rot(root, *at("small", f"expires = {NOON - 1}"))
+
+    async with file_store(root, clock) as store:
+        assert await store.sweep(10) == 1
+        assert await store.sweep(10) == 0
+        assert await damaged(store, "small")
+
+
+@pytest.mark.parametrize("path", ["large", "sound"])
+async def test_a_row_that_rotted_into_another_s_takes_nothing_from_it(
+    root: Path, path: str
+) -> None:
+    with closing(sqlite3.connect(root / "index.db")) as index:
+        filed, body = index.execute(
+            "SELECT filed, body FROM objects WHERE path = ?", (path,)
+        ).fetchone()
+        index.execute("DROP INDEX filed")  # which would not let two rows have one file
+    rot(root, *at("small", f"filed = {filed}, body = {body}"))
+
+    async with file_store(root, ManualClock()) as store:
+        await put(store, "small", b"better")
+        await store.delete("small")
+
+        assert await read(store, path) == (LARGE if path == "large" else b"sound")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pannier_gateway.errors import StoreUnavailable
+from pannier_gateway.errors import Damaged, StoreUnavailable
 from pannier_gateway.stores.base import Attributes, Buffer
 from pannier_gateway.stores.file import FileStore
 from pannier_gateway.stores.file.body import SHARDS
@@ -107,6 +107,48 @@ async def test_the_format_of_another_version_is_refused_and_left_alone(tmp_path:
         index.execute(f"PRAGMA user_version = {version}")
     async with file_store(tmp_path, ManualClock()) as store:
         assert await read(store, "k") == b"x"
+
+
+async def test_an_index_without_seals_gets_them_and_keeps_its_objects(tmp_path: Path) -> None:
+    async with file_store(tmp_path, ManualClock()) as store:
+        for path, expires in (("large", None), ("small", NOON + 9), ("rotten", None)):
+            body = streamed(LARGE) if path == "large" else b"small"
+            await put(store, path, body, expires=expires)
+        before = [await store.head(path) for path in ("large", "small")]
+    back_to_format_1(tmp_path, "UPDATE objects SET created = 'x' WHERE path = 'rotten'")
+
+    for _ in range(2):
+        async with file_store(tmp_path, ManualClock()) as store:
+            assert [await store.head(path) for path in ("large", "small")] == before
+            assert await read(store, "large") == LARGE
+            with pytest.raises(Damaged):
+                await store.head("rotten")
+    with closing(sqlite3.connect(tmp_path / "index.db")) as index, index:
+        index.execute("UPDATE objects SET created = created + 1")
+    async with file_store(tmp_path, ManualClock()) as store:
+        with pytest.raises(Damaged):
+            await store.head("small")
+
+
+async def test_what_can_not_be_read_beside_the_bytes_is_damage_under_a_seal_too(
+    tmp_path: Path,
+) -> None:
+    async with file_store(tmp_path, ManualClock()) as store:
+        await put(store, "k", b"x")
+    back_to_format_1(tmp_path, "UPDATE objects SET attributes = x'7b'")
+
+    async with file_store(tmp_path, ManualClock()) as store:
+        with pytest.raises(Damaged):
+            await store.head("k")
+
+
+def back_to_format_1(root: Path, change: str) -> None:
+    """Make the index what it was before rows had seals, and change something."""
+    with closing(sqlite3.connect(root / "index.db")) as index:
+        index.execute("ALTER TABLE objects DROP COLUMN seal")
+        index.execute("PRAGMA user_version = 1")
+        index.execute(change)
+        index.commit()
 
 
 async def test_an_index_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
@@ -268,3 +310,37 @@ async def test_an_object_replaced_or_deleted_while_orphans_are_collected_is_no_h
         assert strays(tmp_path) == set()
         for i in range(1, 40, 2):
             assert await read(store, f"{i:02d}") == LARGE[i:]
+
+
+# An index older than the files beside it
+
+
+async def test_a_restored_index_hands_out_no_number_that_a_file_has(tmp_path: Path) -> None:
+    await started(tmp_path)
+    old = (tmp_path / "index.db").read_bytes()
+    for i in range(3):
+        async with file_store(tmp_path, ManualClock()) as store:
+            await put(store, f"{i}", streamed(LARGE))
+    newest = max(int(path.name, 16) for path in body_files(tmp_path))
+    (tmp_path / "index.db").write_bytes(old)
+
+    async with file_store(tmp_path, ManualClock()) as store:
+        before = set(body_files(tmp_path))
+        await asyncio.gather(*(put(store, f"new {i}", streamed(LARGE)) for i in range(4)))
+        new = set(body_files(tmp_path)) - before
+
+        assert len(new) == 4
+        assert min(int(path.name, 16) for path in new) > newest
+        assert [await read(store, path) == LARGE for path in await paths(store)] == [True] * 4
+
+
+async def test_the_files_that_a_restored_index_does_not_name_are_orphans(tmp_path: Path) -> None:
+    await started(tmp_path)
+    old = (tmp_path / "index.db").read_bytes()
+    async with file_store(tmp_path, ManualClock()) as store:
+        await put(store, "k", streamed(LARGE))
+    (tmp_path / "index.db").write_bytes(old)
+
+    async with tidied(tmp_path) as store:
+        assert body_files(tmp_path) == []
+        assert await paths(store) == []

@@ -3,12 +3,14 @@
 import asyncio
 import errno
 import os
+import shutil
 import sqlite3
 import struct
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -20,11 +22,14 @@ from pannier_gateway.errors import (
     PreconditionFailed,
     StoreFull,
     StoreUnavailable,
+    TooLarge,
 )
+from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.file import FileStore, index
 from pannier_gateway.stores.file.body import as_store_error
 from support.stores import (
     WORKERS,
+    Body,
     ManualClock,
     body_files,
     file_store,
@@ -271,6 +276,55 @@ async def test_a_put_cancelled_while_it_is_committed_is_there_whole_or_not_at_al
         assert strays(tmp_path) == set()
 
 
+async def test_nobody_waits_for_the_removal_of_a_file_but_whose_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for the disk, which takes its time over a large file: as long as it is told to."""
+    go_on, unlink = Event(), os.unlink
+
+    def unlink_slowly(path: str, *, dir_fd: int) -> None:
+        assert go_on.wait(30)
+        unlink(path, dir_fd=dir_fd)
+
+    async with file_store(tmp_path, ManualClock()) as store:
+        await put(store, "deleted", streamed(LARGE))
+        await put(store, "replaced", streamed(LARGE))
+        monkeypatch.setattr(os, "unlink", unlink_slowly)
+        slow = [
+            asyncio.create_task(store.delete("deleted")),
+            asyncio.create_task(put(store, "replaced", b"y")),
+        ]
+        await asyncio.gather(*(put(store, f"{i}", b"x") for i in range(3)))
+        await store.delete("0")
+
+        assert await paths(store) == ["1", "2", "replaced"]
+        assert not any(each.done() for each in slow)
+        go_on.set()
+        await asyncio.gather(*slow)
+        assert body_files(tmp_path) == []
+
+
+async def test_a_store_ends_when_the_files_that_nobody_names_are_gone(tmp_path: Path) -> None:
+    async with file_store(tmp_path, ManualClock()) as store:
+        for i in range(20):
+            await put(store, f"{i}", streamed(LARGE))
+        deleting = [asyncio.create_task(store.delete(f"{i}")) for i in range(20)]
+        await asyncio.sleep(0)
+
+    assert body_files(tmp_path) == []
+    assert await asyncio.gather(*deleting) == [True] * 20
+
+
+async def test_a_store_that_has_ended_takes_no_more(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        async with file_store(tmp_path, ManualClock(), pool=pool) as store:
+            await put(store, "k", b"x")
+
+        for late in (put(store, "k", b"y"), store.delete("k"), store.head("k"), paths(store)):
+            with pytest.raises(StoreUnavailable):
+                await late
+
+
 def held_open(root: Path) -> set[Path]:
     """The body files that this process has open."""
     links = (Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd"))
@@ -298,6 +352,36 @@ async def test_open_files_are_closed_again(tmp_path: Path) -> None:
 
 
 # What fails
+
+
+async def test_a_body_that_can_not_be_taken_back_does_not_hide_why_it_should_be(
+    tmp_path: Path,
+) -> None:
+    class Vanishing(Body):
+        async def __aiter__(self) -> AsyncIterator[Buffer]:
+            yield LARGE
+            (file,) = body_files(tmp_path)
+            file.unlink()
+            raise TooLarge("the real reason")
+
+    async with file_store(tmp_path, ManualClock()) as store:
+        with pytest.raises(TooLarge, match="the real reason"):
+            await put(store, "k", Vanishing([]))
+
+
+async def test_what_a_failing_disk_is_called_names_no_path_of_the_machine(tmp_path: Path) -> None:
+    async with file_store(tmp_path, ManualClock()) as store:
+        await put(store, "k", streamed(LARGE))
+        shutil.rmtree(tmp_path / "bodies")
+        (tmp_path / "bodies").mkdir()
+
+        with pytest.raises(StoreUnavailable) as refused:
+            await put(store, "l", streamed(LARGE))
+        with pytest.raises(Damaged) as missing:
+            await read(store, "k")
+
+    told = [refused.value, refused.value.__cause__, missing.value, missing.value.__cause__]
+    assert str(tmp_path) not in "".join(map(str, told))
 
 
 async def test_a_commit_that_fails_is_told_to_all_and_the_next_goes_on(tmp_path: Path) -> None:

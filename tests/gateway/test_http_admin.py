@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pannier_gateway import lag
 from pannier_gateway.admin import Admin
 from pannier_gateway.config.model import GatewayConfig
+from pannier_gateway.config.source import Refused
 from pannier_gateway.lag import LoopLag
 from support.gateway import Gateway
 from support.wire import Wire, exchange, head
@@ -84,14 +86,37 @@ def test_the_configuration_in_force_can_be_looked_at(gateway: Gateway) -> None:
     assert answer.headers["content-type"] == "application/json"
     assert len(page["digest"]) == 64
     assert page["config"]["usecases"]["limited"]["limits"] == {"maxObjectBytes": 100_000}
-    assert page["stores"].keys() == {"default/main", "default/archive", "default/elsewhere"}
-    assert "not served yet" in page["stores"]["default/elsewhere"]
+    stores = page["stores"]
+    assert stores.keys() == {"default/main", "default/archive", "default/elsewhere"}
+    assert re.fullmatch("files in /.*/data/default/archive", stores["default/archive"]["by"])
+    assert stores["default/archive"]["usecases"] == ["archived"]
+    assert {"plain", "Old_Name"} < {*stores["default/main"]["usecases"]}
+    assert stores["default/elsewhere"]["usecases"] == ["far-away"]
+    assert "default/elsewhere" in stores["default/elsewhere"]["by"]
+
+
+def test_what_was_left_out_of_the_configuration_can_be_looked_at(gateway: Gateway) -> None:
+    page = json.loads(exchange(gateway.admin_url, "GET", "/configz").body)
+
+    assert page["problem"] is None
+    assert page["refused"] == [
+        {
+            "resource": "Usecase default/homeless",
+            "reason": "BucketNotFound",
+            "message": "there is no Bucket default/nowhere: declare it, "
+            "or correct spec.bucketRef.name",
+            "usecase": "Home_less",
+        }
+    ]
 
 
 def test_objects_are_not_served_where_the_pages_are_nor_the_other_way_round(
     gateway: Gateway, plain: str
 ) -> None:
-    assert exchange(gateway.admin_url, "PUT", plain + "k", body=b"x").status == 404
+    for method in ("GET", "PUT", "DELETE"):
+        refused = exchange(gateway.admin_url, method, plain + "k", body=b"x")
+        assert refused.status == 421
+        assert "objects are at the address given as --listen" in refused.body.decode()
     for page in ("/metrics", "/configz", "/livez"):
         assert exchange(gateway.url, "GET", page).status == 404
 
@@ -131,6 +156,9 @@ class Ailing:
     lag: float = 0.0
     draining: bool = False
     started: bool = True
+    waiting: str | None = None
+    problem: str | None = None
+    refused: tuple[Refused, ...] = ()
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     config: GatewayConfig = field(
         default_factory=lambda: GatewayConfig(generation=1, buckets={}, usecases={})
@@ -146,9 +174,10 @@ class Ailing:
         (Ailing(lag=9.9), {"/livez": 200, "/readyz": 200, "/startupz": 200}),
         (Ailing(lag=10.1), {"/livez": 503, "/readyz": 200, "/startupz": 200}),
         (Ailing(started=False), {"/livez": 200, "/readyz": 503, "/startupz": 503}),
+        (Ailing(waiting="for it"), {"/livez": 200, "/readyz": 503, "/startupz": 503}),
         (Ailing(draining=True), {"/livez": 200, "/readyz": 503, "/startupz": 200}),
     ],
-    ids=["well", "late", "stuck", "starting", "draining"],
+    ids=["well", "late", "stuck", "starting", "waiting", "draining"],
 )
 async def test_a_probe_tells_its_own_trouble_and_no_other(
     status: Ailing, answers: dict[str, int]

@@ -118,6 +118,39 @@ def test_sizes_before_and_after_are_known(wire: Wire, packed: str) -> None:
     assert listed["compression"] == "zstd"
 
 
+# What is not decoded
+
+
+@pytest.fixture(params=["small", "large", "in its last frame"])
+def wide(wire: Wire, plain: str, request: pytest.FixtureRequest) -> tuple[str, bytes]:
+    """An object that a client sent as zstd with a window of 16 MiB, and its bytes."""
+    before = {"small": b"", "large": streamed(LARGE), "in its last frame": ZSTD}[request.param]
+    body = before + bomb(1 << 20, window_log=24)
+    assert wire.ask("PUT", plain + "wide", BY_CLIENT, body).status == 200
+    return plain + "wide", body
+
+
+@pytest.mark.parametrize("headers", [{}, {"range": "bytes=0-9"}, {"accept-encoding": "gzip"}])
+def test_who_wants_the_plain_bytes_of_a_large_window_is_told_why_not(
+    wire: Wire, wide: tuple[str, bytes], headers: dict[str, str]
+) -> None:
+    answer = wire.ask("GET", wide[0], headers)
+
+    assert (answer.status, wire.ask("HEAD", wide[0], headers).status) == (406, 406)
+    assert "window of more than 8 MiB" in answer.detail
+    assert "accept-encoding: zstd" in answer.detail
+
+
+@pytest.mark.parametrize("headers", [{"accept-encoding": "identity, zstd;q=0.1"}, STOCK])
+def test_who_takes_zstd_gets_a_large_window_as_it_was_sent(
+    wire: Wire, wide: tuple[str, bytes], headers: dict[str, str]
+) -> None:
+    answer = wire.ask("GET", wide[0], headers)
+
+    assert (answer.headers["content-encoding"], answer.body) == ("zstd", wide[1])
+    assert wire.ask("HEAD", wide[0], headers).headers["content-length"] == str(len(wide[1]))
+
+
 # What is compressed
 
 
@@ -246,6 +279,26 @@ def test_what_only_claims_to_be_zstd_is_refused(wire: Wire, plain: str, body: by
     assert answer.status == 400
     assert "content-encoding is zstd, but" in answer.detail
     assert wire.ask("GET", plain + "k").status == 404
+
+
+def test_the_name_of_the_encoding_may_be_in_any_case(wire: Wire, plain: str) -> None:
+    assert wire.ask("PUT", plain + "k", {"content-encoding": "ZSTD"}, ZSTD).status == 200
+    assert wire.ask("GET", plain + "k").body == TEXT
+
+
+def test_encoded_twice_is_refused(wire: Wire, plain: str) -> None:
+    twice = BY_CLIENT | {"Content-Encoding": "zstd"}
+
+    answer = wire.ask("PUT", plain + "k", twice, zstandard.compress(ZSTD))
+
+    assert answer.status == 400
+    assert "'zstd, zstd'" in answer.detail
+
+
+def test_what_is_accepted_may_stand_on_several_lines(wire: Wire, kept: str) -> None:
+    several = {"accept-encoding": "gzip", "Accept-Encoding": "zstd"}
+
+    assert wire.ask("GET", kept + "by-client", several).body == ZSTD
 
 
 def test_zstd_that_was_not_declared_is_just_bytes(wire: Wire, packed: str) -> None:

@@ -9,7 +9,7 @@ from threading import Barrier
 import pytest
 
 from support.gateway import Gateway
-from support.wire import Wire, exchange
+from support.wire import Wire, exchange, head
 from support.zstd_bodies import text
 
 PAST = "Sat, 01 Jan 2000 00:00:00 GMT"
@@ -202,6 +202,54 @@ def test_read_modify_write_under_if_match_loses_no_update(gateway: Gateway, plai
     assert exchange(gateway.url, "GET", plain + "counter").body == b"24"
 
 
+@pytest.mark.parametrize("waiting", [{"expect": "100-continue"}, {}], ids=["waiting", "sending"])
+@pytest.mark.parametrize("condition", [{"if-none-match": "*"}, {"if-match": OTHER}])
+@pytest.mark.usefixtures("etag")
+def test_a_write_in_vain_is_refused_before_its_body_is_sent(
+    wire: Wire, plain: str, condition: dict[str, str], waiting: dict[str, str]
+) -> None:
+    framing = {"content-length": "50000"}
+    wire.send(head("PUT", plain + "k", framing | condition | waiting))
+
+    assert wire.answer().status == 412
+
+
+def test_a_write_that_no_condition_could_save_is_refused_for_what_it_is(
+    wire: Wire, scope: str
+) -> None:
+    wire.send(
+        head(
+            "PUT",
+            f"/v1/objects/limited/{scope}/k",
+            {"content-length": "100001", "if-match": "*"},
+        )
+    )
+
+    assert wire.answer().status == 413
+
+
+def test_a_write_that_loses_the_race_while_it_sends_is_refused_in_the_end(
+    gateway: Gateway, wire: Wire, plain: str
+) -> None:
+    framing = {"content-length": "5", "if-none-match": "*", "expect": "100-continue"}
+    wire.send(head("PUT", plain + "k", framing))
+    assert wire.interim() == 100
+    exchange(gateway.url, "PUT", plain + "k", body=b"first")
+
+    wire.send(b"later")
+
+    assert wire.answer().status == 412
+    assert exchange(gateway.url, "GET", plain + "k").body == b"first"
+
+
+def test_tags_on_several_lines_count_together(wire: Wire, plain: str, etag: str) -> None:
+    for one, other in ((etag, OTHER), (OTHER, etag)):
+        known = {"if-none-match": one, "If-None-Match": other}
+        assert wire.ask("GET", plain + "k", known).status == 304
+        guard = {"if-match": one, "If-Match": other}
+        assert wire.ask("GET", plain + "k", guard).status == 200
+
+
 # One tag for each representation
 
 
@@ -229,6 +277,21 @@ def test_a_cache_is_told_about_the_representation_it_asks_for(wire: Wire, packed
         again = {"accept-encoding": accept, "if-none-match": etag}
         answer = wire.ask("GET", packed + "k", again)
         assert (answer.status, answer.headers["etag"]) == (304, etag)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_tag_of_another_representation_is_not_the_one_asked_for(
+    wire: Wire, packed: str, method: str
+) -> None:
+    wire.ask("PUT", packed + "k", body=TEXT)
+    codings = ("identity", "zstd")
+    tags = [wire.ask("GET", packed + "k", {"accept-encoding": c}).headers["etag"] for c in codings]
+
+    for coding, other in zip(codings, reversed(tags), strict=True):
+        asked = {"accept-encoding": coding}
+        assert wire.ask(method, packed + "k", asked | {"if-none-match": other}).status == 200
+        spliced = wire.ask(method, packed + "k", asked | {"if-match": other, "range": "bytes=0-9"})
+        assert spliced.status == 412
 
 
 # If-Range

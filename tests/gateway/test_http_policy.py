@@ -41,6 +41,15 @@ def test_a_usecase_that_nobody_declared_is_named_and_explained(
         assert "apply a Usecase of that name" in answer.detail
 
 
+@pytest.mark.parametrize(("method", "key"), WRITES + READS)
+def test_a_usecase_that_was_left_out_says_why(wire: Wire, method: str, key: str) -> None:
+    answer = ask(wire, "/v1/objects/Home_less/_/", method, key)
+
+    assert answer.status == 404
+    if method != "HEAD":
+        assert "'Home_less' is declared but was refused: there is no Bucket" in answer.detail
+
+
 @pytest.mark.parametrize(("method", "key"), WRITES)
 def test_a_usecase_that_is_suspended_for_writes_takes_none(
     wire: Wire, scope: str, method: str, key: str

@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import zstandard
 
-from pannier_gateway.api import connection, incoming
-from pannier_gateway.api import exchange as answering
+from pannier_gateway.api import connection, patience
 from pannier_gateway.errors import BadRequest
 from pannier_gateway.stores.memory import MemoryStore
 from pannier_gateway.uploads import UploadRules, limited
@@ -268,7 +267,7 @@ def address_of(url: str) -> tuple[str, int]:
 
 
 async def test_a_client_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incoming, "PROGRESS_SECONDS", 0.1)
+    monkeypatch.setattr(patience, "PROGRESS_SECONDS", 0.1)
     async with serving(MemoryStore()) as url:
 
         def stall(sent: bytes) -> int:
@@ -284,7 +283,7 @@ async def test_a_client_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_reader_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answering, "PROGRESS_SECONDS", 0.1)  # nobody waits a minute for a test
+    monkeypatch.setattr(patience, "PROGRESS_SECONDS", 0.1)  # nobody waits a minute for a test
     async with serving(MemoryStore(), defaults={"compression": "None"}) as url:
 
         def stall() -> int:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from support.gateway import Gateway, running_gateway
-from support.wire import CutOff, Wire, exchange, head
+from support.wire import Wire, exchange, head
 from support.zstd_bodies import bomb, noise, text
 
 pytestmark = pytest.mark.slow
@@ -80,8 +80,7 @@ def test_a_window_that_no_reader_need_have_room_for_is_never_opened(gateway: Gat
     exchange(gateway.url, "PUT", path, {"content-encoding": "zstd"}, body)
 
     assert exchange(gateway.url, "GET", path, {"accept-encoding": "zstd"}).body == body
-    with pytest.raises(CutOff):
-        exchange(gateway.url, "GET", path)
+    assert exchange(gateway.url, "GET", path).status == 406
 
 
 def test_clients_that_take_their_time_take_no_memory(gateway: Gateway) -> None:

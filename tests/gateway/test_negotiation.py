@@ -98,3 +98,14 @@ def test_a_choice_is_never_what_the_reader_refused(header: str) -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_an_accept_encoding(header: str) -> None:
     assert all(0 <= weight <= 1000 for weight in accepts(header))
+
+
+@pytest.mark.parametrize("header", ["zstd", "zstd;q=0.1, identity", "*", "identity;q=0, zstd"])
+def test_what_is_not_decoded_goes_to_those_who_take_zstd(header: str) -> None:
+    assert choose(header, "zstd", decodable=False) == "zstd"
+
+
+@pytest.mark.parametrize("header", [None, "", "identity", "gzip, br", "zstd;q=0", "*;q=0"])
+def test_others_are_told_what_to_do(header: str | None) -> None:
+    with pytest.raises(NotAcceptable, match=r"8 MiB.*accept-encoding: zstd.*smaller window"):
+        choose(header, "zstd", decodable=False)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +95,6 @@ def test_manifests_that_cannot_be_read_end_it(tmp_path: Path) -> None:
     said = complaint(["--manifests", str(broken), *FREE], folder=tmp_path)
     assert "broken.yaml" in said
     assert "suspnd" in said
-
-
-def test_a_configuration_that_cannot_be_read_ends_it(tmp_path: Path) -> None:
-    (tmp_path / "c.json").write_text('{"major": 99, "minor": 0}')
-
-    assert "version 99.0" in complaint(["--config", "c.json", *FREE], folder=tmp_path)
-    assert "none.json" in complaint(["--config", "none.json", *FREE], folder=tmp_path)
 
 
 @pytest.mark.parametrize("place", ["file/below", "/proc/nowhere"])
@@ -218,6 +211,69 @@ def test_it_serves_a_configuration_as_the_operator_writes_it(tmp_path: Path) -> 
         assert 'generation="7"' in metrics(gateway)
 
 
+@contextmanager
+def waiting(tmp_path: Path, config: Path) -> Iterator[tuple[Gateway, str]]:
+    """A gateway that has no configuration yet, and what it waits for, by the line it says."""
+    command = [sys.executable, "-m", "pannier_gateway", "--config", str(config), *FREE]
+    environment = os.environ | {"PANNIER_DATA_DIR": str(tmp_path / "data")}
+    with subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = next(each for each in process.stderr if not each.startswith("{"))
+            said = re.fullmatch(r"pannier-gateway not ready: (.*); data (\S+) admin (\S+)\n", line)
+            assert said, line
+            yield Gateway(said[2], None, said[3], process, config), said[1]
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (None, "waiting for {0}, written by the operator"),
+        (b'{"major": 99, "minor": 0}', "{0}: configuration version 99.0 is not understood"),
+        (b'{"a": ' * 100_000, "{0}: configuration is not JSON"),
+    ],
+    ids=["absent", "too new", "broken"],
+)
+def test_without_a_configuration_it_says_so_and_goes_ready_when_one_comes(
+    tmp_path: Path, broken: bytes | None, why: str
+) -> None:
+    manifests = resources.parse_files(read(QUICKSTART))
+    config, _ = render.render(manifests.buckets, manifests.usecases, 7)
+    path, why = tmp_path / "config.json", why.format(tmp_path / "config.json")
+    if broken is not None:
+        path.write_bytes(broken)
+
+    with waiting(tmp_path, path) as (gateway, said):
+        assert said.startswith(why)
+        assert exchange(gateway.admin_url, "GET", "/livez").status == 200
+        for page in ("/readyz", "/startupz"):
+            answer = exchange(gateway.admin_url, "GET", page)
+            assert (answer.status, answer.body.decode().startswith(why)) == (503, True)
+        page = json.loads(exchange(gateway.admin_url, "GET", "/configz").body)
+        assert page["problem"].startswith(why)
+        refused = put(gateway, "media")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert f"nothing is served yet: {why}" in refused.detail
+        assert exchange(gateway.url, "GET", "/ready").status == 503
+        assert exchange(gateway.url, "GET", "/health").status == 200
+
+        (tmp_path / "draft").write_bytes(model.dump(config))
+        (tmp_path / "draft").replace(path)
+        assert gateway.process.stdout is not None
+        assert gateway.process.stdout.readline().startswith("pannier-gateway ready: data http://")
+        assert exchange(gateway.admin_url, "GET", "/readyz").status == 200
+        assert exchange(gateway.url, "GET", "/ready").status == 200
+        assert put(gateway, "media").status == 200
+        assert gateway.stop() == 0
+
+
+def test_a_gateway_that_waits_for_its_configuration_ends_when_told(tmp_path: Path) -> None:
+    with waiting(tmp_path, tmp_path / "absent" / "config.json") as (gateway, _):
+        assert gateway.stop() == 0
+
+
 def test_a_unix_socket_serves_like_a_port(tmp_path: Path) -> None:
     path = tmp_path / "pannier.sock"
     with socket.socket(socket.AF_UNIX) as dead:
@@ -307,6 +363,8 @@ def test_a_bad_file_changes_nothing_and_is_told(following: Gateway, manifests: P
     assert exchange(following.admin_url, "GET", "/readyz").status == 200
     (told,) = (each for each in events(following) if each["level"] == "error")
     assert "suspnd" in told["error"]
+    problem = json.loads(exchange(following.admin_url, "GET", "/configz").body)["problem"]
+    assert "suspnd" in problem
 
 
 def test_a_request_ends_under_the_configuration_that_it_began_with(
@@ -344,7 +402,7 @@ def test_a_new_bucket_that_cannot_be_opened_costs_only_its_own_usecases(
     assert [put(following, name).status for name in ("first", "second", "third")] == [200, 503, 200]
     assert "could not be opened" in put(following, "second").detail
     stores = json.loads(exchange(following.admin_url, "GET", "/configz").body)["stores"]
-    assert "could not be opened" in stores["default/barred"]
+    assert "could not be opened" in stores["default/barred"]["by"]
 
 
 def test_a_directory_is_followed_as_a_cluster_mounts_it(tmp_path: Path) -> None:
@@ -449,6 +507,61 @@ def test_a_client_that_does_not_get_on_is_not_waited_for(tmp_path: Path) -> None
     assert "drain ended early" in [each["event"] for each in events(gateway)]
     with running_gateway(tmp_path / "data") as gateway:
         assert exchange(gateway.url, "GET", path).status == 404
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_gateway_that_is_told_to_end_before_it_has_begun_ends_well(number: int) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "pannier_gateway"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while not process.stderr.readline().endswith(" asyncio\n"):
+            pass
+        process.send_signal(number)
+
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 0
+
+
+def test_a_successor_takes_the_socket_over_and_keeps_it(tmp_path: Path) -> None:
+    at_path = ["--socket", str(tmp_path / "x.sock")]
+    with running_gateway(tmp_path / "first", extra_args=at_path) as first, Wire(first.url) as slow:
+        slow.send(head("PUT", "/v1/objects/media/_/k", {"content-length": "5"}))
+        while "pannier_requests_in_flight 1.0" not in metrics(first):
+            pass
+        first.process.terminate()
+        while not no_longer_listening(first):
+            pass
+        assert not (tmp_path / "x.sock").exists()
+
+        with running_gateway(tmp_path / "second", extra_args=at_path):
+            slow.send(b"bytes")
+            assert first.process.wait(5) == 0
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(at_path[1])
+    assert not (tmp_path / "x.sock").exists()
+
+
+def test_a_socket_that_somebody_else_put_in_its_place_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.sock"
+    with (
+        running_gateway(tmp_path / "data", extra_args=["--socket", str(path)]) as gateway,
+        socket.socket(socket.AF_UNIX) as other,
+    ):
+        path.unlink()
+        other.bind(str(path))
+
+        assert gateway.stop() == 0
+        assert path.is_socket()
+
+
+def test_who_keeps_the_admin_listener_busy_is_not_waited_for(ending: Gateway) -> None:
+    with Wire(ending.admin_url) as busy:
+        busy.send(head("GET", "/livez", {"content-length": "5"}) + b"by")
+        assert busy.answer().status == 200
+
+        ending.process.terminate()
+
+        assert ending.process.wait(5) == 0
 
 
 def test_a_port_is_free_again_at_once(tmp_path: Path) -> None:

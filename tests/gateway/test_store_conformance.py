@@ -6,11 +6,18 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
 from itertools import combinations
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
-from pannier_gateway.errors import ObjectExpired, ObjectNotFound, PreconditionFailed
+from pannier_gateway.errors import (
+    BadRequest,
+    ObjectExpired,
+    ObjectNotFound,
+    ObjectReplaced,
+    PreconditionFailed,
+)
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import (
     Attributes,
@@ -20,6 +27,7 @@ from pannier_gateway.stores.base import (
     Page,
     Record,
     Store,
+    Sweepable,
     encoded_etag,
 )
 from support.stores import (
@@ -55,7 +63,7 @@ KEYS = [
     "%25", "%2e%2e", "%", "a\\b", "C:", "NUL", "-rf", " ", "a b", "tab\tline\n", "\x01", "\x7f",
     "a?b=c&d#e", "a;b", "'); DROP TABLE objects; --", "*", "a*", "[a]", "_", "a_b", "index.db",
     "é", "e\u0301", "ß", "ẞ", "I", "ı", "日本語", "עברית", "😀", "👩\u200d🚀", "\ud7ff", "\ue000",
-    "\ufeff", "\uffff", "\U00010000", "\U0010ffff", "k" * 1024, "k" * 1023, "😀" * 256,
+    "\ufeff", "\uffff", "\U00010000", "\U0010ffff", "k" * 900, "k" * 901, "😀" * 225,
 ]  # fmt: skip
 
 
@@ -68,6 +76,14 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 @pytest.fixture
 def store(world: World) -> Store:
     return world.store
+
+
+@pytest.fixture
+def sweepable(world: World) -> Sweepable:
+    """What has to be told to forget."""
+    if world.remote:
+        pytest.skip("an engine forgets by itself")
+    return cast(Sweepable, world.base)
 
 
 @pytest.fixture
@@ -87,6 +103,16 @@ async def test_every_kind_of_key_names_an_object_of_its_own(store: Store) -> Non
     for gone, key in enumerate(KEYS, 1):
         assert await store.delete(key)
         assert await paths(store) == sorted(KEYS[gone:], key=utf8)
+
+
+async def test_the_longest_keys_are_kept_or_refused(world: World) -> None:
+    for key in ("k" * 1024, "k" * 1023, "😀" * 256):
+        try:
+            await put(world.store, key, b"x")
+        except BadRequest:
+            assert world.remote  # its escaped form may be longer than an engine's keys
+        else:
+            assert await read(world.store, key) == b"x"
 
 
 async def test_bytes_come_back_as_they_went_in(world: World) -> None:
@@ -389,9 +415,14 @@ async def test_who_reads_an_object_reads_all_of_it_whatever_becomes_of_the_key(
             got = [bytes(await anext(pieces))]
             await become(world.store, "k", new)
             got += [bytes(piece) async for piece in pieces]
-            again = [bytes(piece) async for piece in reading.chunks(Span(0, len(data)))]
+            try:
+                again = [bytes(piece) async for piece in reading.chunks(Span(0, len(data)))]
+            except ObjectReplaced:
+                assert world.remote  # an engine does not hold what is gone
+            else:
+                assert b"".join(again) == data
 
-        assert b"".join(got) == b"".join(again) == data
+        assert b"".join(got) == data
     assert world.strays() == set()
 
 
@@ -738,7 +769,7 @@ async def test_a_touch_never_outlives_a_writer(store: Store) -> None:
 
 
 async def test_a_sweep_deletes_what_has_expired_in_bounded_batches(
-    world: World, clock: ManualClock
+    world: World, sweepable: Sweepable, clock: ManualClock
 ) -> None:
     for i in range(7):
         await put(world.store, f"over/{i}", LARGE if i % 2 else b"x", expires=NOON + i)
@@ -747,7 +778,7 @@ async def test_a_sweep_deletes_what_has_expired_in_bounded_batches(
     await put(world.store, "forever", b"x")
     clock.now = NOON + SECOND - 1
 
-    assert [await world.base.sweep(3) for _ in range(4)] == [3, 3, 1, 0]
+    assert [await sweepable.sweep(3) for _ in range(4)] == [3, 3, 1, 0]
 
     clock.now = NOON  # had they only been hidden, they would be seen again
     assert await paths(world.store) == ["alive/0", "alive/1", "alive/2", "forever"]
@@ -755,7 +786,7 @@ async def test_a_sweep_deletes_what_has_expired_in_bounded_batches(
 
 
 async def test_a_sweep_leaves_what_was_written_or_touched_since(
-    world: World, clock: ManualClock
+    world: World, sweepable: Sweepable, clock: ManualClock
 ) -> None:
     await put(world.store, "rewritten", LARGE, expires=NOON + SECOND)
     touched = await put(world.store, "touched", b"x", expires=NOON + SECOND)
@@ -763,18 +794,18 @@ async def test_a_sweep_leaves_what_was_written_or_touched_since(
     await world.store.touch("touched", touched.etag, NOON + 9 * SECOND)
     clock.advance(1)
 
-    assert await world.base.sweep(10) == 0
+    assert await sweepable.sweep(10) == 0
     assert await paths(world.store) == ["rewritten", "touched"]
 
 
 async def test_a_sweep_never_takes_an_object_that_is_written_meanwhile(
-    world: World, clock: ManualClock
+    world: World, sweepable: Sweepable, clock: ManualClock
 ) -> None:
     for _ in range(20):
         await put(world.store, "k", b"old", expires=clock.now + SECOND)
         clock.advance(1)
 
-        await asyncio.gather(world.base.sweep(10), put(world.store, "k", b"new"))
+        await asyncio.gather(sweepable.sweep(10), put(world.store, "k", b"new"))
 
         assert await read(world.store, "k") == b"new"
         await world.store.delete("k")

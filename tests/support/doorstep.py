@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 from pannier_gateway.api.connection import DataServer
 from pannier_gateway.api.objectstore import Door
+from pannier_gateway.api.objectstore.replies import failure_body
+from pannier_gateway.catalog import Catalog
 from pannier_gateway.clock import system_clock
 from pannier_gateway.codec import DecoderBudget
 from pannier_gateway.codec.workers import Workers
@@ -19,19 +21,20 @@ from support.manifests import Json, bucket, parsed, usecase
 
 
 @asynccontextmanager
-async def serving(store: Store, **spec: Json) -> AsyncIterator[str]:
+async def serving(
+    store: Store, *, metrics: Metrics | None = None, drain: Drain | None = None, **spec: Json
+) -> AsyncIterator[str]:
     """Serve usecase `attachments` (`spec` replaces fields of it) from `store`; its URL."""
     manifests = parsed(bucket(), usecase("attachments", **spec))
     config, _ = render(manifests.buckets, manifests.usecases, 1)
     (one_usecase,), (one_bucket,) = config.usecases.values(), config.buckets.values()
-    drain = Drain()
-    metrics = Metrics(drain)
+    drain = drain or Drain()
+    metrics = metrics or Metrics(drain)
     with ThreadPoolExecutor(2) as pool:
         parts = Parts(system_clock, Workers(pool, DecoderBudget()), metrics)
         objects = Objects(one_usecase, one_bucket, store, parts)
-        server = DataServer(
-            Door(lambda: {"attachments": objects}, drain, metrics), handler_cancellation=True
-        )
+        door = Door(lambda: Catalog({"attachments": objects}), drain, metrics)
+        server = DataServer(door, failure_body, metrics.requests)
         listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
         async with listening:
             yield "http://127.0.0.1:{1}".format(*listening.sockets[0].getsockname())

@@ -27,6 +27,17 @@ from pannier_gateway.stores.counted import CountedStore
 from pannier_gateway.stores.file import Durability, FileStore
 from pannier_gateway.stores.memory import MemoryStore
 from pannier_gateway.stores.prefixed import PrefixedStore
+from pannier_gateway.stores.s3.traits import Traits
+from support.engines import (
+    VERSITYGW,
+    Started,
+    bucket_of,
+    make_bucket,
+    pool_of,
+    store_of,
+    unfinished_uploads,
+    versitygw,
+)
 from support.hostile import ChoppyStore, SlowStore
 
 SECOND = 1_000_000
@@ -141,13 +152,15 @@ class World:
     """A store under test, what lies at its bottom, and the time it lives by."""
 
     store: Store
-    base: MemoryStore | FileStore
+    base: Store
     clock: ManualClock
     root: Path | None = None
+    remote: bool = False  # an engine keeps it: what it held may be gone while it is read
+    unfinished: Callable[[], set[int]] = set
 
     def strays(self) -> set[int]:
         """The bodies that lie about without an object."""
-        return set() if self.root is None else strays(self.root)
+        return self.unfinished() if self.root is None else strays(self.root)
 
 
 def strays(root: Path) -> set[int]:
@@ -191,6 +204,22 @@ async def file_world(
         yield World(wrap(base), base, clock, root)
 
 
+@asynccontextmanager
+async def s3_world(
+    root: Path, wrap: Callable[[Store], Store], engine: Callable[[Path], Started], traits: Traits
+) -> AsyncIterator[World]:
+    clock = ManualClock()
+    with engine(root) as running:
+        pool = pool_of(running)
+        bucket = make_bucket(running)
+        base = store_of(bucket_of(running, bucket, pool), traits, clock)
+        abandoned = partial(unfinished_uploads, running, bucket)
+        try:
+            yield World(wrap(base), base, clock, remote=True, unfinished=abandoned)
+        finally:
+            pool.close()
+
+
 def bare(store: Store) -> Store:
     return store
 
@@ -211,11 +240,10 @@ WORLDS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
     "counted and prefixed file": partial(file_world, wrap=counted_and_prefixed),
     "slow memory": partial(memory_world, wrap=SlowStore),
     "choppy file": partial(file_world, wrap=ChoppyStore),
+    "s3, versitygw": partial(s3_world, wrap=bare, engine=versitygw, traits=VERSITYGW),
 }
 """Every store and every wrapper that has to keep the seam's promises."""
 
-KINDS = [
-    pytest.param(kind, marks=pytest.mark.slow if kind in ("file, durable", "choppy file") else ())
-    for kind in WORLDS
-]
+SLOW = ("file, durable", "choppy file", "s3, versitygw")
+KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in WORLDS]
 """Their names; a quick look makes do with some."""

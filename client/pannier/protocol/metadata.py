@@ -117,8 +117,12 @@ def parse_etag(value: str | None) -> str | None:
 
 
 def _fold(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Lowercase names; of a repeated header the last value counts."""
-    return {name.lower(): value for name, value in pairs}
+    """Lowercase names; of a repeated header the last value counts, but encodings add up."""
+    lines = [(name.lower(), value) for name, value in pairs]
+    fields = dict(lines)
+    if len(fields) < len(lines) and CONTENT_ENCODING in fields:
+        fields[CONTENT_ENCODING] = ", ".join(v for name, v in lines if name == CONTENT_ENCODING)
+    return fields
 
 
 def _content_type(fields: dict[str, str]) -> str:
@@ -126,13 +130,12 @@ def _content_type(fields: dict[str, str]) -> str:
 
 
 def _compression(fields: dict[str, str]) -> Literal["zstd"] | None:
-    match fields.get(CONTENT_ENCODING):
-        case None:
-            return None
-        case "zstd":
-            return "zstd"
-        case other:
-            raise Malformed(f"content-encoding {other[:80]!r} is not supported, only 'zstd' is")
+    encoding = fields.get(CONTENT_ENCODING)
+    if encoding is None:
+        return None
+    if encoding.lower() != "zstd":
+        raise Malformed(f"content-encoding {encoding[:80]!r} is not supported, only 'zstd' is")
+    return "zstd"
 
 
 def _text(fields: dict[str, str], name: str) -> str | None:

@@ -4,7 +4,6 @@ Answers are written to the connection here, in one piece where they are small; a
 response objects cost as much again as all else that a small answer takes.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -17,8 +16,10 @@ from aiohttp import HttpVersion11
 from aiohttp.hdrs import EXPECT
 from aiohttp.web import BaseRequest
 
+from pannier_gateway.admission import Pacer
 from pannier_gateway.api.head import head_bytes
-from pannier_gateway.api.incoming import PROGRESS_SECONDS, IncomingBody
+from pannier_gateway.api.incoming import IncomingBody
+from pannier_gateway.api.patience import PROGRESS_SECONDS, Patience
 from pannier_gateway.drain import Drain
 from pannier_gateway.errors import RequestTimeout
 from pannier_gateway.metrics import Requests
@@ -29,6 +30,7 @@ log = logging.getLogger("pannier.request")
 CLIENT_LEFT = 499
 ONE_WRITE = 64 * 1024  # head and body leave together up to here
 BODILESS = (204, 304)
+LAST_CHUNK = b"0\r\n\r\n"
 RESET = pack("ii", 1, 0)  # linger on, for no time at all
 
 
@@ -44,8 +46,10 @@ class Exchange:
         "_sent",
         "_started",
         "keep_alive",
+        "method",
         "operation",
         "ordinary",
+        "pacer",
         "request",
         "status",
         "usecase",
@@ -53,12 +57,14 @@ class Exchange:
 
     def __init__(self, request: BaseRequest, requests: Requests, drain: Drain) -> None:
         self.request = request
+        self.method = request.method
         self._body: IncomingBody | None = None
         self.usecase = ""  # a declared one, so that a label can't take any value
         self.operation = "unknown"
         self.status = CLIENT_LEFT  # until a head is sent
         self.keep_alive = False
         self.ordinary = False  # whatever its status, not worth a line
+        self.pacer: Pacer | None = None  # of a usecase with a limit on bytes
         self._requests = requests
         self._drain = drain
         self._sent = 0
@@ -66,13 +72,13 @@ class Exchange:
         self._promised: int | None = None  # bytes of body, by the head
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.request.method} {self.request.raw_path} {self.status}>"
+        return f"<Exchange {self.method} {self.request.raw_path} {self.status}>"
 
     @property
     def body(self) -> IncomingBody:
         """What the client sends."""
         if self._body is None:
-            self._body = IncomingBody(self.request)
+            self._body = IncomingBody(self.request, self.pacer)
         return self._body
 
     @property
@@ -87,47 +93,77 @@ class Exchange:
 
     async def send(self, status: int, headers: dict[str, str], body: Buffer = b"") -> None:
         """Answer with a body at hand."""
-        asked_for_head = self.request.method == "HEAD"
+        asked_for_head = self.method == "HEAD"
         known = status >= 400 or not asked_for_head  # else the body that GET would send counts
         if "content-length" not in headers and status not in BODILESS and known:
             headers = {**headers, "content-length": str(len(body))}
         if asked_for_head:
             body = b""
         head = self._head(status, headers)
-        if len(body) <= ONE_WRITE:
-            await self.request.writer.write(head + body)
+        if self.pacer is not None:
+            self._write(head)
+            await self._send_paced(body, self.pacer, chunked=False)
+        elif len(body) <= ONE_WRITE:
+            if self._write(head + body):
+                await self._taken(len(body))
             self._sent = len(body)
         else:
-            await self.request.writer.write(head)
+            self._write(head)
             await self._send_piece(body)
 
     async def stream(
         self, status: int, headers: dict[str, str], body: AsyncGenerator[Buffer, None]
     ) -> None:
         """Answer with a body that comes in pieces; chunked where `headers` give no length."""
-        writer = self.request.writer
         chunked = "content-length" not in headers and self.request.version >= HttpVersion11
         if chunked:
             headers = {**headers, "transfer-encoding": "chunked"}
         async with aclosing(body):
-            await writer.write(self._head(status, headers))
-            if chunked:
-                writer.enable_chunking()
+            self._write(self._head(status, headers))
             async for piece in body:
-                await self._send_piece(piece)
-        await writer.write_eof()
+                if self.pacer is None:
+                    await self._send_piece(piece, chunked=chunked)
+                else:
+                    await self._send_paced(piece, self.pacer, chunked=chunked)
+        if chunked:
+            self._write(LAST_CHUNK)
 
-    async def _send_piece(self, piece: Buffer) -> None:
+    async def _send_piece(self, piece: Buffer, *, chunked: bool = False) -> None:
         """Send it to its last byte, for the next piece may take its memory."""
+        size = len(piece)
+        if not size:
+            return  # as a chunk, it would be the last one
+        framed = b"".join((b"%x\r\n" % size, piece, b"\r\n")) if chunked else piece
+        if self._write(framed):
+            await self._taken(size)
+        self._sent += size
+
+    async def _send_paced(self, piece: Buffer, pacer: Pacer, *, chunked: bool) -> None:
+        for start in range(0, len(piece), pacer.piece):
+            part = memoryview(piece)[start : start + pacer.piece]
+            await pacer.spend(len(part))
+            await self._send_piece(part, chunked=chunked)
+
+    def _write(self, data: Buffer) -> bool:
+        """Hand it to the connection; whether some of it waits for the client to take it.
+
+        Raises ConnectionResetError where the client has left.
+        """
+        transport = self.request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client left")
+        transport.write(data)
+        return self.request.protocol.writing_paused
+
+    async def _taken(self, size: int) -> None:
+        """Wait until the kernel has it all. Raises RequestTimeout."""
         try:
-            async with asyncio.timeout(PROGRESS_SECONDS):
-                await self.request.writer.write(piece)
+            async with Patience():
                 await self.request.writer.drain()
         except TimeoutError as error:
             raise RequestTimeout(
-                f"the client took less than {len(piece)} bytes in {PROGRESS_SECONDS:.0f} s"
+                f"the client took less than {size} bytes in {PROGRESS_SECONDS:.0f} s"
             ) from error
-        self._sent += len(piece)
 
     def abort(self) -> None:
         """End the connection so that the client can't take what it has for all there is."""
@@ -168,9 +204,9 @@ class Exchange:
             "content-length" in headers
             or "transfer-encoding" in headers
             or status in BODILESS
-            or request.method == "HEAD"
+            or self.method == "HEAD"
         )
-        if status >= 400 and EXPECT in request.headers:
+        if not request.content.is_eof() and EXPECT in request.headers:
             ends = False  # what comes next may be a request, or the body that was announced
         self.keep_alive = ends and request.keep_alive and not self._drain.begun
         if not self.keep_alive:
@@ -186,7 +222,7 @@ class Exchange:
 
     def _fields(self, status: int, seconds: float) -> dict[str, object]:
         return {
-            "method": self.request.method,
+            "method": self.method,
             "target": self.request.raw_path,
             "usecase": self.usecase,
             "operation": self.operation,

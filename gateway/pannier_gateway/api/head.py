@@ -1,25 +1,28 @@
 """The head of an answer as it goes over the wire: names as given, which is lowercase."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 
 from pannier.version import __version__
 from pannier_gateway.clock import system_clock
 from pannier_gateway.dates import http_date
 
-STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\nserver: pannier/{__version__}\r\n"
-    for status in HTTPStatus
-}
-FIXED_LINES = 4  # status, server, date, and the empty one
+SECOND = 1_000_000  # microseconds
 
 
 def head_bytes(status: int, headers: Mapping[str, str]) -> bytes:
     """Raises ValueError for a header that would end its line."""
-    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
-    date = http_date(system_clock())
-    head = f"{STATUS_LINES[status]}date: {date}\r\n{''.join(lines)}\r\n"
-    expected = len(lines) + FIXED_LINES
-    if head.count("\n") != expected or head.count("\r") != expected:
+    given = "".join([*headers, *headers.values()])
+    if "\n" in given or "\r" in given:
         raise ValueError(f"a line break in a header of {sorted(headers)}")
-    return head.encode("ascii")
+    opening = opening_lines(status, system_clock() // SECOND)
+    return "\r\n".join([opening, *map(": ".join, headers.items()), "", ""]).encode("ascii")
+
+
+@lru_cache(maxsize=64)
+def opening_lines(status: int, second: int) -> str:
+    """What all answers of that status and second (since the epoch) begin with."""
+    date = http_date(second * SECOND)
+    phrase = HTTPStatus(status).phrase
+    return f"HTTP/1.1 {status} {phrase}\r\nserver: pannier/{__version__}\r\ndate: {date}"

@@ -1,21 +1,21 @@
 """A request's body as it arrives, with what can go wrong on the way in the gateway's own errors."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
-from aiohttp import hdrs
+from aiohttp import HttpVersion11, hdrs
 from aiohttp.web import BaseRequest, RequestPayloadError
 
+from pannier_gateway.admission import Pacer
+from pannier_gateway.api.patience import PROGRESS_SECONDS, Patience
 from pannier_gateway.errors import BadRequest, ExpectationFailed, RequestTimeout
-
-PROGRESS_SECONDS = 60.0  # a client that sends nothing for this long is given up
 
 
 class IncomingBody:
     """The body of one request; can be read once. A client that waits to be asked is asked then."""
 
-    def __init__(self, request: BaseRequest) -> None:
+    def __init__(self, request: BaseRequest, pacer: Pacer | None = None) -> None:
         self._request = request
+        self._pacer = pacer
         self._content = request.content
         self.length = request.content_length  # the parser refuses it next to a transfer-encoding
         self.received = 0
@@ -24,6 +24,8 @@ class IncomingBody:
         await self._go_on()
         while piece := await self._next():
             self.received += len(piece)
+            if self._pacer is not None:
+                await self._pacer.spend(len(piece))
             yield piece
             del piece  # whoever has taken it decides how long it is kept
 
@@ -32,7 +34,7 @@ class IncomingBody:
         try:
             if self._content.is_eof() or self._content.total_bytes > self.received:
                 return await self._content.readany()
-            async with asyncio.timeout(PROGRESS_SECONDS):
+            async with Patience():
                 return await self._content.readany()
         except TimeoutError as error:
             raise RequestTimeout(
@@ -42,9 +44,9 @@ class IncomingBody:
             raise BadRequest(f"the body can't be read: {error}") from error
 
     async def _go_on(self) -> None:
-        """Tell a client that sent `Expect: 100-continue` to send its body."""
+        """Tell a client that sent `Expect: 100-continue` to send its body; HTTP/1.0 has no 100."""
         expectation = self._request.headers.get(hdrs.EXPECT)
-        if expectation is None:
+        if expectation is None or self._request.version < HttpVersion11:
             return
         if expectation.lower() != "100-continue":
             raise ExpectationFailed(

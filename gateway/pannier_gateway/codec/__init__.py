@@ -5,11 +5,11 @@ Everything that takes long runs in an executor; nothing holds more than about a 
 
 from pannier_gateway.codec.budget import DecoderBudget
 from pannier_gateway.codec.compressing import FRAME_SIZE, Compressing, compress_small
-from pannier_gateway.codec.decoding import Decoding, decode_small, trimmed
-from pannier_gateway.codec.errors import DecodedTooLarge, DecodeError, NotZstd
+from pannier_gateway.codec.decoding import Decoding, decode_frame, trimmed
+from pannier_gateway.codec.errors import DecodedTooLarge, DecodeError, NoRoom, NotZstd
 from pannier_gateway.codec.measuring import Measuring, measure_small
 from pannier_gateway.codec.policy import SAMPLE_SIZE, compressible, pays, worthwhile
-from pannier_gateway.codec.seekable import FOOTER_SIZE, Location, SeekTable, table_span
+from pannier_gateway.codec.seekable import FOOTER_SIZE, Location, SeekTable, SeekTables, table_span
 
 __all__ = [
     "FOOTER_SIZE",
@@ -22,11 +22,13 @@ __all__ = [
     "Decoding",
     "Location",
     "Measuring",
+    "NoRoom",
     "NotZstd",
     "SeekTable",
+    "SeekTables",
     "compress_small",
     "compressible",
-    "decode_small",
+    "decode_frame",
     "measure_small",
     "pays",
     "table_span",

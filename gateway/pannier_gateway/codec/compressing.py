@@ -4,6 +4,7 @@ import asyncio
 from array import array
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Executor
+from functools import partial
 
 from pannier_gateway.codec.contexts import compress
 from pannier_gateway.codec.seekable import write_table
@@ -23,7 +24,7 @@ def compress_small(data: bytes, level: int) -> bytes:
 class Compressing(Stream):
     """A body as zstd frames of FRAME_SIZE decoded bytes each, and at the end their seek table.
 
-    A body of at most one frame is that frame and nothing else. Holds one frame, in and out.
+    A body of at most one frame is that frame and nothing else. Holds what has arrived of a frame.
     """
 
     def __init__(self, body: AsyncIterator[bytes], level: int, executor: Executor) -> None:
@@ -33,28 +34,29 @@ class Compressing(Stream):
         self._executor = executor
 
     async def _compress(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-        block, filled = memoryview(bytearray(FRAME_SIZE)), 0
+        block = bytearray()
         sizes = array("I")
         async for chunk in body:
             self.original_size += len(chunk)
-            rest = memoryview(chunk)
-            while filled + len(rest) >= FRAME_SIZE:
-                room = FRAME_SIZE - filled
-                block[filled:], rest = rest[:room], rest[room:]
+            block += chunk
+            del chunk  # the block has it now
+            while len(block) >= FRAME_SIZE:
                 yield await self._frame(block, sizes)
-                filled = 0
-            block[filled : filled + len(rest)] = rest
-            filled += len(rest)
-            del chunk, rest  # the block has it now
-        if filled or not sizes:
-            yield await self._frame(block[:filled], sizes)
+                del block[:FRAME_SIZE]
+        if block or not sizes:
+            yield await self._frame(block, sizes)
         if len(sizes) > 1:
             for piece in write_table(sizes, FRAME_SIZE, self.original_size):
                 yield piece
 
-    async def _frame(self, block: memoryview, sizes: "array[int]") -> bytes:
-        loop = asyncio.get_running_loop()
-        frame = await loop.run_in_executor(self._executor, compress, block, self._level)
-        frame = bytes(memoryview(frame))  # zstd made room for the worst: give that back
+    async def _frame(self, block: bytearray, sizes: "array[int]") -> bytes:
+        """The next frame: what `block` begins with."""
+        work = partial(_compressed, block, self._level)
+        frame = await asyncio.get_running_loop().run_in_executor(self._executor, work)
         sizes.append(len(frame))
         return frame
+
+
+def _compressed(block: bytearray, level: int) -> bytes:
+    with memoryview(block) as view, view[:FRAME_SIZE] as data:
+        return bytes(memoryview(compress(data, level)))  # zstd made room for the worst: let go

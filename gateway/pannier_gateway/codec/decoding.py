@@ -104,19 +104,6 @@ async def trimmed(decoded: Stream, skip: int, take: int) -> AsyncGenerator[bytes
     raise DecodeError(f"the body ends {skip + take} decoded bytes early")
 
 
-def decode_small(data: bytes, size: int) -> bytes:
-    """What `data` decodes to, which must be `size` bytes, on this thread. Raises DecodeError."""
-    at_once = decode_frame(data, size)
-    if at_once is not None and len(at_once) == size:
-        return at_once
-    splitter, decoder = Splitter(), Decoder(size)
-    splitter.feed(data)
-    decoded = b"".join(map(decoder.decode, splitter.pieces()))
-    splitter.finish()
-    _check_size(decoder)
-    return decoded
-
-
 def decode_frame(data: bytes, limit: int) -> bytes | None:
     """The short way for nearly all small bodies: one frame that decodes to little, 512 KiB if it
     says so and else 128. None for anything else, and for more than `limit` bytes."""

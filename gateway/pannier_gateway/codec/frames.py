@@ -19,7 +19,8 @@ PIECE_MAX = 4 * BLOCK_MAX
 WINDOW_MAX = 8 << 20  # what readers of zstd over HTTP have room for (RFC 9659)
 _SMALL = 64 << 10  # whole frames up to this are handed out together
 _DECODER_OVERHEAD = 2 * BLOCK_MAX + (160 << 10)  # block buffers and tables, beside the window
-_MANY = 256  # blocks or frames gone over in one go: some 100 µs
+_MANY_BLOCKS = 256  # gone over in one go: some 100 µs
+_MANY_FRAMES = 64  # some 600 µs
 _RLE, _COMPRESSED, _RESERVED = 1, 2, 3
 _FRAME_MAGIC = 0xFD2FB528
 _SKIPPABLE_MAGIC = 0x184D2A50  # and the 15 numbers that follow it
@@ -47,8 +48,13 @@ class Piece(NamedTuple):
     @property
     def whole(self) -> bool:
         """Whether this is an entire frame, to be decoded at once: that needs no window."""
-        content = self.frame.content
-        sized = self.frame.window <= WINDOW_MAX if content is None else content > 0
+        match self.frame.content:
+            case None:
+                sized = self.frame.window <= WINDOW_MAX
+            case 0:  # which zstd would take at its word, whatever the blocks hold
+                sized = self.bound == 0
+            case _:
+                sized = True
         return sized and self.first and self.last
 
     @property
@@ -91,7 +97,7 @@ class _Open:
     @property
     def full(self) -> bool:
         ample = self.at > 2 * PIECE_MAX if self.entire else self.bound + BLOCK_MAX > PIECE_MAX
-        return ample or self.blocks == _MANY
+        return ample or self.blocks == _MANY_BLOCKS
 
 
 class Splitter:
@@ -119,7 +125,7 @@ class Splitter:
                 small, bound = [], 0
             small.append(piece)
             bound += piece.bound
-            if not piece.whole or bound > _SMALL or len(small) == _MANY:
+            if not piece.whole or bound > _SMALL or len(small) == _MANY_FRAMES:
                 yield small
                 small, bound = [], 0
         if small:

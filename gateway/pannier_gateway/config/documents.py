@@ -6,11 +6,22 @@ Stricter than YAML where YAML surprises: a key given twice is refused, keys and 
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
-from yaml.constructor import ConstructorError, SafeConstructor
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.constructor import SafeConstructor
+from yaml.events import (
+    AliasEvent,
+    CollectionStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+from yaml.nodes import ScalarNode
 
 from pannier_gateway.config.problems import ManifestErrors, Problem
 
@@ -20,7 +31,14 @@ else:
     from yaml import SafeLoader  # type: ignore[assignment]  # the same, slower
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+DEEPEST = 64  # what a schema of ours asks for is a dozen deep
+MOST_REPEATED = 250_000  # values that the aliases of a file stand for: seconds of checking
 _TAG = "tag:yaml.org,2002:"
+_TEXTS = frozenset(_TAG + tag for tag in ("str", "timestamp", "value", "merge"))
+_SCALARS = {
+    _TAG + tag: SafeConstructor.yaml_constructors[_TAG + tag]
+    for tag in ("null", "bool", "int", "float")
+}
 
 Files = tuple[tuple[str, bytes], ...]
 """Files by name, with their content."""
@@ -107,16 +125,10 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _yaml_documents(name: str, text: str) -> Iterator[Document | Problem]:
     number = 0
     try:
-        loader = _Loader(text)
-        while True:
-            number += 1
-            if not loader.check_node():
-                return
-            yield Document(name, number, loader.value())
+        for number, value in enumerate(_Reader(text).values(), 1):
+            yield Document(name, number, value)
     except yaml.YAMLError as error:
-        yield Problem(name, number, "", f"is not YAML: {_where_and_what(error)}")
-    except RecursionError as error:
-        yield Problem(name, number, "", f"is not YAML: {error}")
+        yield Problem(name, number + 1, "", f"is not YAML: {_where_and_what(error)}")
 
 
 def _where_and_what(error: yaml.YAMLError) -> str:
@@ -126,59 +138,134 @@ def _where_and_what(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
 
 
-class _Loader(SafeLoader):
-    """YAML's documents in JSON's types."""
+class _Anchored(NamedTuple):
+    """What an alias stands for, and how many values that is, aliases in it written out."""
 
-    yaml_constructors = {  # noqa: RUF012  # the library declares it so
-        **{
-            _TAG + tag: SafeConstructor.yaml_constructors[_TAG + tag]
-            for tag in ("null", "bool", "int", "float", "str", "seq", "map")
-        },
-        **{_TAG + tag: SafeConstructor.construct_yaml_str for tag in ("timestamp", "value")},
-        None: SafeConstructor.construct_undefined,
-    }
+    value: object
+    size: int
 
-    def value(self) -> object:
-        """The next document."""
-        node = self.get_node()
-        assert node is not None  # `check_node` has said so
-        _refuse_repeats(node)
-        return self.construct_document(node)
 
-    def construct_object(self, node: Node, deep: bool = False) -> Any:
+class _Reader(SafeLoader):
+    """YAML's events as JSON's values.
+
+    The library's own tree of nodes has no bounds: one nested deeply enough ends the process, and a
+    few lines of aliases stand for more values than there is memory.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._anchors: dict[str | None, _Anchored | None] = {}  # None while its value is being read
+        self._size = 0  # values so far
+        self._repeated = 0  # those among them that aliases stand for
+
+    def values(self) -> Iterator[object]:
+        """One value for each document. Raises YAMLError."""
+        self.get_event()  # of the stream's start
+        while not self.check_event(StreamEndEvent):
+            self.get_event()  # of the document's start
+            self._anchors.clear()
+            yield self._value(0)
+            self.get_event()  # of its end
+
+    def _value(self, depth: int) -> object:
+        event = self._event()
+        if isinstance(event, AliasEvent):
+            return self._repeat(event)
+        if event.anchor is None:
+            return self._first(event, depth)
+        before = self._size
+        self._anchors[event.anchor] = None
+        value = self._first(event, depth)
+        self._anchors[event.anchor] = _Anchored(value, self._size - before)
+        return value
+
+    def _repeat(self, event: AliasEvent) -> object:
+        found = self._anchors.get(event.anchor)
+        if found is None:
+            raise _refusal(event, f"alias {event.anchor!r} has no value yet")
+        self._size += found.size
+        self._repeated += found.size
+        if self._repeated > MOST_REPEATED:
+            raise _refusal(event, f"aliases stand for more than {MOST_REPEATED} values in all")
+        return found.value
+
+    def _first(self, event: NodeEvent, depth: int) -> object:
+        self._size += 1
+        if isinstance(event, ScalarEvent):
+            return self._scalar(event)
+        if depth == DEEPEST:
+            raise _refusal(event, f"nested more than {DEEPEST} deep")
+        if isinstance(event, SequenceStartEvent):
+            return self._sequence(event, depth + 1)
+        assert isinstance(event, MappingStartEvent)
+        return self._mapping(event, depth + 1)
+
+    def _scalar(self, event: ScalarEvent) -> object:
+        tag = event.tag
+        if tag is None or tag == "!":
+            tag = str(self.resolve(ScalarNode, event.value, event.implicit))  # type: ignore[no-untyped-call]  # not typed there
+        if tag in _TEXTS:
+            return event.value
+        construct = _SCALARS.get(tag)
+        if construct is None:
+            raise _refusal(event, f"could not determine a constructor for the tag {tag!r}")
         try:
-            return super().construct_object(node, deep)
+            return construct(self, ScalarNode(tag, event.value))
         except (ValueError, LookupError) as error:
-            problem = f"cannot be read as {node.tag.removeprefix(_TAG)}"
-            raise ConstructorError(problem=problem, problem_mark=node.start_mark) from error
+            raise _refusal(event, f"cannot be read as {tag.removeprefix(_TAG)}") from error
 
-    def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
-        self.flatten_mapping(node)
-        return {key.value: self.construct_object(part, deep) for key, part in node.value}
+    def _sequence(self, event: CollectionStartEvent, depth: int) -> list[object]:
+        _check_tag(event, "seq")
+        values = []
+        while not self.check_event(SequenceEndEvent):
+            values.append(self._value(depth))
+        self.get_event()
+        return values
+
+    def _mapping(self, event: CollectionStartEvent, depth: int) -> dict[str, object]:
+        _check_tag(event, "map")
+        values: dict[str, object] = {}
+        merging: ScalarEvent | None = None
+        while not self.check_event(MappingEndEvent):
+            key = self._key()
+            if key.value in values:
+                raise _refusal(key, f"key {key.value!r} is given twice in one mapping")
+            values[key.value] = self._value(depth)
+            if key.value == "<<" and key.implicit[0]:
+                merging = key
+        self.get_event()
+        return values if merging is None else _merged(values, merging)
+
+    def _key(self) -> ScalarEvent:
+        """A key counts as it is written, whatever a value of that look would be."""
+        event = self._event()
+        if not isinstance(event, ScalarEvent) or event.anchor is not None:
+            raise _refusal(event, "a key must be text, without an anchor or alias")
+        return event
+
+    def _event(self) -> NodeEvent:
+        event = self.get_event()
+        assert isinstance(event, NodeEvent)  # no end: that has been checked for
+        return event
 
 
-def _refuse_repeats(root: Node) -> None:
-    """Done before any merge (`<<`), which may rightly repeat a key."""
-    seen: set[int] = set()
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, SequenceNode):
-            waiting += node.value
-        elif isinstance(node, MappingNode):
-            _refuse_repeated_keys(node)
-            waiting += (part for _, part in node.value)
+def _merged(values: dict[str, object], key: ScalarEvent) -> dict[str, object]:
+    """With what `<<` refers to put in behind: of a field given more often, the first counts."""
+    found = values.pop("<<")
+    merged: dict[str, object] = {}
+    for each in reversed(found if isinstance(found, list) else [found]):
+        if not isinstance(each, dict):
+            raise _refusal(key, "<< takes a mapping or a list of mappings")
+        merged |= each
+    return merged | values
 
 
-def _refuse_repeated_keys(node: MappingNode) -> None:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if not isinstance(key, ScalarNode):
-            raise ConstructorError(problem="a key must be text", problem_mark=key.start_mark)
-        if key.value in seen:
-            problem = f"key {key.value!r} is given twice in one mapping"
-            raise ConstructorError(problem=problem, problem_mark=key.start_mark)
-        seen.add(key.value)
+def _check_tag(event: CollectionStartEvent, name: str) -> None:
+    if event.tag not in (None, "!", _TAG + name):
+        raise _refusal(event, f"could not determine a constructor for the tag {event.tag!r}")
+
+
+def _refusal(event: NodeEvent, problem: str) -> yaml.YAMLError:
+    mark = event.start_mark
+    assert mark is not None  # whatever was read has a place
+    return yaml.YAMLError(f"line {mark.line + 1}, column {mark.column + 1}: {problem}")

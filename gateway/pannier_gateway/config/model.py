@@ -220,5 +220,5 @@ def _decoded(data: bytes | Raw, kind: type[T], path: str = "") -> T:
         message, _, inside = str(error).partition(" - at `$")
         where = (path + inside.removesuffix("`")).lstrip(".") or "the whole"
         raise ConfigError(f"configuration: {where}: {message}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"configuration is not JSON: {error}") from error

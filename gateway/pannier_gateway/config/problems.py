@@ -24,8 +24,13 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; its text says what to mend.
 
     ConfigError
+    ├── ConfigAbsent      there is no file, or not yet
     └── ManifestErrors    every problem of a set of manifests
     """
+
+
+class ConfigAbsent(ConfigError):
+    """There is no file to read; there may be one soon."""
 
 
 class ManifestErrors(ConfigError):

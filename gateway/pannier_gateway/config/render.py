@@ -121,12 +121,12 @@ def _on_usecase(usecase: Usecase, owner: Usecase, homes: dict[str, Bucket]) -> V
     if usecase != owner:
         message = f"the name {name} is taken by Usecase {owner.metadata.key}; set another spec.name"
         return _verdict(usecase, Reason.NAME_CONFLICT, message)
-    if home not in homes:
-        message = f"there is no Bucket {home}: declare it, or correct spec.bucketRef.name"
-        return _verdict(usecase, Reason.BUCKET_NOT_FOUND, message)
     wrong = _wrong_expiration(usecase.spec)
     if wrong is not None:
         return _verdict(usecase, Reason.INVALID_EXPIRATION, wrong)
+    if home not in homes:
+        message = f"there is no Bucket {home}: declare it, or correct spec.bucketRef.name"
+        return _verdict(usecase, Reason.BUCKET_NOT_FOUND, message)
     if usecase.spec.suspend != "None":
         what = "writes are" if usecase.spec.suspend == "Writes" else "every request is"
         message = f"spec.suspend is {usecase.spec.suspend}: {what} refused"

@@ -25,6 +25,7 @@ class Attributes(Struct, frozen=True, omit_defaults=True):
     encoding: Literal["zstd"] | None = None
     by_client: bool = False  # the encoding is the client's own: the bytes are as it sent them
     original_size: int | None = None  # bytes before encoding; None: not encoded, or not known
+    decodable: bool = True  # False: the encoding takes more memory to decode than readers get
     policy: Policy = "manual"
     after: int | None = None  # of the policy, in microseconds
     origin: str | None = None

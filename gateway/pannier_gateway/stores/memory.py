@@ -48,8 +48,7 @@ class MemoryStore:
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[MemoryReading]:
-        held = self._alive(path)
-        yield MemoryReading(held.record, held.whole or b"")  # a wrapper may alter it
+        yield self._alive(path)
 
     async def head(self, path: str) -> Record:
         return self._alive(path).record

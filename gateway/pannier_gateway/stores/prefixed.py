@@ -1,13 +1,23 @@
 """A part of a store that looks like a whole one: every path gets a prefix and loses it again."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 from msgspec.structs import replace
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
-from pannier_gateway.stores.base import Draft, Listing, Page, Reading, Record, Source, Store
+from pannier_gateway.span import Span
+from pannier_gateway.stores.base import (
+    Buffer,
+    Draft,
+    Listing,
+    Page,
+    Reading,
+    Record,
+    Source,
+    Store,
+)
 
 
 class PrefixedStore:
@@ -69,10 +79,9 @@ class PrefixedOpening:
         self._opening = opening
         self._shown = shown
 
-    async def __aenter__(self) -> Reading:
+    async def __aenter__(self) -> "PrefixedReading":
         reading = await self._opening.__aenter__()
-        reading.record = self._shown(reading.record)
-        return reading
+        return PrefixedReading(reading, self._shown(reading.record))
 
     async def __aexit__(
         self,
@@ -81,3 +90,15 @@ class PrefixedOpening:
         trace: TracebackType | None,
     ) -> bool | None:
         return await self._opening.__aexit__(kind, error, trace)
+
+
+class PrefixedReading:
+    """An object held open, under the path that it shows."""
+
+    def __init__(self, reading: Reading, record: Record) -> None:
+        self.record = record
+        self.whole = reading.whole
+        self._reading = reading
+
+    def chunks(self, span: Span) -> AsyncGenerator[Buffer, None]:
+        return self._reading.chunks(span)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from aiohttp.web import BaseRequest, StreamResponse
 
@@ -12,25 +12,25 @@ from pannier_gateway.api.exchange import Exchange
 from pannier_gateway.api.objectstore.operations import COLLECTION, JSON, OBJECT
 from pannier_gateway.api.objectstore.replies import failure_body
 from pannier_gateway.api.sent import CLOSED, KEPT
+from pannier_gateway.catalog import Catalog
 from pannier_gateway.drain import Drain
 from pannier_gateway.errors import (
     BadRequest,
+    DecodersBusy,
+    LimitReached,
     MethodNotAllowed,
+    NoConfiguration,
     NotOffered,
     ObjectExpired,
     ObjectNotFound,
     PannierError,
     RangeNotSatisfiable,
     RouteUnknown,
-    UsecaseUnknown,
 )
 from pannier_gateway.metrics import Metrics
-from pannier_gateway.objects import Objects
 from pannier_gateway.ranges import content_range
 
 log = logging.getLogger("pannier.api")
-
-Usecases = Callable[[], Mapping[str, Objects]]  # those of the configuration in force
 
 TEXT = {"content-type": "text/plain; charset=utf-8"}
 WORDLESS = (ObjectNotFound, RangeNotSatisfiable)  # the protocol gives these no body
@@ -39,8 +39,8 @@ WORDLESS = (ObjectNotFound, RangeNotSatisfiable)  # the protocol gives these no 
 class Door:
     """Handles every request of the data listener."""
 
-    def __init__(self, usecases: Usecases, drain: Drain, metrics: Metrics) -> None:
-        self._usecases = usecases
+    def __init__(self, catalog: Callable[[], Catalog], drain: Drain, metrics: Metrics) -> None:
+        self._catalog = catalog
         self._drain = drain
         self._metrics = metrics
 
@@ -71,15 +71,16 @@ class Door:
                 f"{exchange.request.method} is not offered here", tuple(operations)
             )
         exchange.operation, operation = offered
-        objects = self._usecases().get(target.usecase)
-        if objects is None:
-            raise UsecaseUnknown(
-                f"usecase {target.usecase!r} is not declared: apply a Usecase of that name "
-                "(apiVersion: pannier.dev/v1alpha1) whose bucketRef names a Bucket; "
-                "if there is one, the gateway's log says why it was left out"
-            )
+        catalog = self._catalog()
+        objects = catalog.find(target.usecase)
         exchange.usecase = target.usecase
-        await operation(exchange, objects, target)
+        gate = catalog.gates.get(target.usecase)
+        if gate is None:
+            await operation(exchange, objects, target)
+            return
+        with gate:
+            exchange.pacer = gate.pacer
+            await operation(exchange, objects, target)
 
     async def _answer_root(self, exchange: Exchange) -> None:
         path = exchange.request.raw_path.partition("?")[0]
@@ -92,6 +93,8 @@ class Door:
         exchange.operation = path[1:]
         if path == "/ready" and self._drain.begun:
             await exchange.send(503, TEXT, b"Shutting down")
+        elif path == "/ready" and self._catalog().waiting is not None:
+            await exchange.send(503, TEXT, b"Waiting for a configuration")
         else:
             await exchange.send(200, TEXT, b"OK")
 
@@ -113,6 +116,8 @@ def refusal_headers(error: PannierError) -> dict[str, str]:
             return JSON | {"allow": ", ".join(error.allowed)}
         case ObjectNotFound():
             return {}
+        case DecodersBusy() | LimitReached() | NoConfiguration():
+            return JSON | {"retry-after": str(error.retry_after)}
         case RangeNotSatisfiable():
             return {"content-range": content_range(None, error.size), "accept-ranges": "bytes"}
         case _:

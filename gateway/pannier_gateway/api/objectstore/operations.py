@@ -12,7 +12,7 @@ from pannier.protocol.names import storage_prefix
 from pannier.protocol.target import Target
 from pannier_gateway.api.exchange import Exchange
 from pannier_gateway.api.objectstore import replies
-from pannier_gateway.conditions import parse_conditions
+from pannier_gateway.conditions import combined, parse_conditions
 from pannier_gateway.errors import BadRequest, NotOffered
 from pannier_gateway.objects import Download, Objects
 from pannier_gateway.ranges import ByteRange, parse_range
@@ -22,6 +22,7 @@ from pannier_gateway.stores.base import Listing, Record
 Operation = Callable[[Exchange, Objects, Target], Awaitable[None]]
 
 STOCK_CLIENT = "objectstore-client/"
+ACCEPT = "accept-encoding"
 LONGEST_PAGE = 1000
 JSON = {"content-type": "application/json"}
 
@@ -63,7 +64,7 @@ async def head(exchange: Exchange, objects: Objects, target: Target) -> None:
 
 async def delete(exchange: Exchange, objects: Objects, target: Target) -> None:
     refuse_resumable(target)
-    await objects.delete(path_of(target), parse_conditions(exchange.request.headers.get))
+    await objects.delete(path_of(target), parse_conditions(exchange.request.headers))
     await exchange.send(204, {})
 
 
@@ -91,7 +92,7 @@ async def store(exchange: Exchange, objects: Objects, target: Target, key: str) 
         storage_prefix(target.usecase, target.scopes) + key,
         Metadata.from_request_headers(headers.items()),
         exchange.body,
-        parse_conditions(headers.get),
+        parse_conditions(headers),
     )
 
 
@@ -108,9 +109,9 @@ def stored_headers(record: Record) -> replies.Headers:
 def ask_of(request: BaseRequest, wanted: ByteRange | None) -> Ask:
     headers = request.headers
     return Ask(
-        accept_encoding=headers.get("accept-encoding"),
+        accept_encoding=combined(headers, ACCEPT) if ACCEPT in headers else None,
         range=wanted,
-        conditions=parse_conditions(headers.get),
+        conditions=parse_conditions(headers),
         as_sent="x-os-auth" in headers or headers.get("user-agent", "").startswith(STOCK_CLIENT),
     )
 

@@ -1,13 +1,12 @@
 """What a group of changes makes of the objects it touches. Pure: rows in, rows and verdicts out."""
 
-from collections.abc import Iterable
 from typing import Protocol
 
 from msgspec import Struct
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions, check_write
 from pannier_gateway.errors import PreconditionFailed, StoreFull
-from pannier_gateway.stores.file.index import Row
+from pannier_gateway.stores.file.row import Row, checked, sealed
 
 Verdict = Row | bool | Exception
 
@@ -17,6 +16,7 @@ class Batch:
 
     def __init__(self, rows: dict[str, Row], now: int, *, full: bool) -> None:
         self._before = rows
+        self._sound = [row for row in rows.values() if row.sound]  # of others no column counts
         self._after: dict[str, Row | None] = dict(rows)
         self._small: dict[int, bytes] = {}
         self._new: dict[int, Row] = {}
@@ -28,8 +28,16 @@ class Batch:
         return self._after.get(path)
 
     def alive(self, path: str) -> Row | None:
+        """Raises Damaged."""
         row = self._after.get(path)
-        return None if row is None or row.expired(self.now) else row
+        return None if row is None or checked(row).expired(self.now) else row
+
+    def meets(self, conditions: Conditions, path: str) -> bool:
+        """Raises Damaged; but whoever asks for nothing may replace or delete what has rotted."""
+        if conditions is UNCONDITIONAL:
+            return True
+        row = self.alive(path)
+        return check_write(conditions, None if row is None else row.record.validators)
 
     def offer(self, row: Row) -> None:
         """Know of a new body, so that its file goes when no object takes it."""
@@ -42,10 +50,13 @@ class Batch:
             self._small[row.body] = data
 
     def move_expiry(self, row: Row, expires: int) -> None:
-        self._after[row.path] = row._replace(expires=expires)
+        self._after[row.path] = sealed(*row._replace(expires=expires)[:-1])
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str) -> bool:
+        """Whether there was anything that had not expired."""
+        row = self._after.get(path)
         self._after[path] = None
+        return row is not None and not (row.sound and row.expired(self.now))
 
     @property
     def rows_to_write(self) -> list[Row]:
@@ -67,14 +78,13 @@ class Batch:
     @property
     def bodies_to_delete(self) -> list[int]:
         kept = self._kept
-        return [r.body for r in self._before.values() if not r.filed and r.body not in kept]
+        return [row.body for row in self._sound if not row.filed and row.body not in kept]
 
     @property
-    def files_to_remove(self) -> list[int]:
-        """Bodies in files that nothing names once the batch is committed."""
+    def rows_with_files_to_remove(self) -> list[Row]:
+        """Those whose bodies nothing names once the batch is committed."""
         kept = self._kept
-        rows: Iterable[Row] = [*self._before.values(), *self._new.values()]
-        return [row.body for row in rows if row.filed and row.body not in kept]
+        return [r for r in (*self._sound, *self._new.values()) if r.filed and r.body not in kept]
 
     @property
     def _kept(self) -> set[int]:
@@ -105,7 +115,7 @@ class Put(Struct, frozen=True):
         batch.offer(self.row)
         if batch.full:
             return StoreFull()
-        if not holds(self.conditions, batch.alive(self.path)):
+        if not batch.meets(self.conditions, self.path):
             return PreconditionFailed()
         batch.place(self.row, self.data)
         return self.row
@@ -116,11 +126,9 @@ class Delete(Struct, frozen=True):
     conditions: Conditions
 
     def apply(self, batch: Batch) -> Verdict:
-        row = batch.alive(self.path)
-        if not holds(self.conditions, row):
+        if not batch.meets(self.conditions, self.path):
             return PreconditionFailed()
-        batch.remove(self.path)
-        return row is not None
+        return batch.remove(self.path)
 
 
 class Touch(Struct, frozen=True):
@@ -146,13 +154,7 @@ class Sweep(Struct, frozen=True):
 
     def apply(self, batch: Batch) -> Verdict:
         row = batch.row(self.path)
-        if row is None or row.body != self.body or batch.alive(self.path) is not None:
+        if row is None or not row.sound or row.body != self.body or not row.expired(batch.now):
             return False
         batch.remove(self.path)
         return True
-
-
-def holds(conditions: Conditions, row: Row | None) -> bool:
-    if conditions is UNCONDITIONAL:
-        return True
-    return check_write(conditions, None if row is None else row.record.validators)

@@ -4,10 +4,12 @@ A file is written once, never changed, and named by the number of the body that 
 """
 
 import errno
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -15,40 +17,46 @@ from pannier_gateway.errors import Damaged, StoreFull, StoreUnavailable
 from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.file.checksum import BLOCK, BlockChecksums, matches
 
+log = logging.getLogger("pannier.store")
+
 RESERVE = 32 * 1024 * 1024  # free space that no body may take: deletes need room for their commit
 SHARDS = 64
-NAME = re.compile(r"[0-9a-f]{16}")  # of a body's file; what else lies there is not ours
+NAME = re.compile(r"[0-7][0-9a-f]{15}")  # of a body's file; what else lies there is not ours
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 ENTRY = 8  # bytes of a block's checksum
 NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux can say what is in memory already
 
 
 class BodyFolder:
-    """The folder of body files. Its methods block: call them from a worker thread."""
+    """The folder of body files, held open: another put in its place is not taken for it.
+
+    Its methods block: call them from a worker thread.
+    """
 
     def __init__(self, root: Path, *, sync: bool) -> None:
         self._root = root
         self._sync = sync
+        self._fd = os.open(root, FOLDER)
 
     def __repr__(self) -> str:
         return f"<BodyFolder {self._root}>"
 
-    def prepare(self) -> None:
+    @staticmethod
+    def prepare(root: Path, *, sync: bool) -> None:
+        """Make what is missing."""
         for shard in range(SHARDS):
-            (self._root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
-        if self._sync:
-            sync_folder(self._root)
-            sync_folder(self._root.parent)
-
-    def path(self, body: int) -> Path:
-        return self._root / f"{body % SHARDS:02x}" / f"{body:016x}"
+            (root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
+        if sync:
+            sync_folder(root)
+            sync_folder(root.parent)
 
     def create(self, body: int) -> "BodyWriter":
-        return BodyWriter(self.path(body), body, sync=self._sync)
+        return BodyWriter(self._fd, body, sync=self._sync)
 
     def open(self, body: int, size: int) -> "BodyReader":
         """Raises FileNotFoundError when the body is gone, StoreUnavailable."""
         try:
-            return BodyReader(self.path(body), body, size)
+            return BodyReader(self._fd, body, size)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -56,19 +64,31 @@ class BodyFolder:
 
     def remove(self, body: int) -> None:
         with suppress(FileNotFoundError):
-            self.path(body).unlink()
+            os.unlink(name_of(body), dir_fd=self._fd)
 
     def stored(self, shard: int) -> list[int]:
         """The numbers of the bodies in one of the SHARDS folders."""
-        names = os.listdir(self._root / f"{shard:02x}")
-        return [int(name, 16) for name in names if NAME.fullmatch(name)]
+        with opened_folder(f"{shard:02x}", self._fd) as fd:
+            return [int(name, 16) for name in os.listdir(fd) if NAME.fullmatch(name)]
+
+    def highest(self) -> int:
+        """The highest number that a body has; 0 where there is none."""
+        return max((max(self.stored(shard), default=0) for shard in range(SHARDS)), default=0)
+
+    def free_bytes(self) -> int:
+        """Room that is left where the bodies live."""
+        return free_bytes(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
 
 
 class BodyWriter:
     """A body file on its way to disk; it appears with the first call. The methods block."""
 
-    def __init__(self, path: Path, body: int, *, sync: bool) -> None:
-        self._path = path
+    def __init__(self, folder: int, body: int, *, sync: bool) -> None:
+        self._folder = folder
+        self._body = body
         self._sync = sync
         self._file: FileIO | None = None
         self.checksums = BlockChecksums(body)
@@ -88,27 +108,32 @@ class BodyWriter:
             write_all(file, self.checksums.table())
             if self._sync:
                 os.fsync(file.fileno())
-                sync_folder(self._path.parent)
+                sync_folder(shard_of(self._body), self._folder)
 
     def discard(self) -> None:
-        if self._file is not None:
+        """Remove what is there of the file; where that fails, the next start does."""
+        if self._file is None:
+            return
+        try:
             self._file.close()
-            self._path.unlink()
+            os.unlink(name_of(self._body), dir_fd=self._folder)
+        except OSError as error:
+            log.warning("file not removed", extra={"body": self._body, "error": str(error)})
 
     def _opened(self) -> FileIO:
         if self._file is None:
-            self._file = FileIO(self._path, "xb")
+            opener = partial(os.open, mode=0o666, dir_fd=self._folder)
+            self._file = FileIO(name_of(self._body), "xb", opener=opener)
         return self._file
 
 
 class BodyReader:
     """A body file held open."""
 
-    def __init__(self, path: Path, body: int, size: int) -> None:
-        self._path = path
+    def __init__(self, folder: int, body: int, size: int) -> None:
         self._body = body
         self.size = size
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = os.open(name_of(body), os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def block(self, start: int, buffer: bytearray) -> memoryview:
@@ -119,7 +144,7 @@ class BodyReader:
         with disk_errors():
             block = self._read(start, buffer, 0)
         if block is None:
-            raise Damaged(f"{self._path.name}: the file ends early")
+            raise Damaged(f"{self._body:016x}: the file ends early")
         return block
 
     def block_at_hand(self, start: int, buffer: bytearray) -> memoryview | None:
@@ -143,7 +168,7 @@ class BodyReader:
         if read + os.preadv(self._fd, [checksum], entry, flags) < size + ENTRY:
             return None
         if not matches(self._body, block, checksum):
-            raise Damaged(f"{self._path.name}: bytes {start} to {start + size} are damaged")
+            raise Damaged(f"{self._body:016x}: bytes {start} to {start + size} are damaged")
         return block
 
 
@@ -157,8 +182,10 @@ def disk_errors() -> Iterator[None]:
 
 
 def as_store_error(error: OSError) -> StoreFull | StoreUnavailable:
+    """The same for whoever asked; the log says more."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StoreFull()
+    log.error("disk failed", extra={"error": str(error)})
     return StoreUnavailable(f"the disk failed: {error.strerror}")
 
 
@@ -168,9 +195,9 @@ def demand_room(fd: int) -> None:
         raise StoreFull()
 
 
-def free_bytes(place: Path | int) -> int:
-    """Room that is left where a path, or an open file, lives."""
-    room = os.statvfs(place)
+def free_bytes(fd: int) -> int:
+    """Room that is left where an open file or folder lives."""
+    room = os.statvfs(fd)
     return room.f_bavail * room.f_frsize
 
 
@@ -180,10 +207,25 @@ def write_all(file: FileIO, data: Buffer) -> None:
         view = view[file.write(view) or 0 :]
 
 
-def sync_folder(folder: Path) -> None:
+def name_of(body: int) -> str:
+    """Of its file, as seen from the folder of all bodies."""
+    return f"{shard_of(body)}/{body:016x}"
+
+
+def shard_of(body: int) -> str:
+    return f"{body % SHARDS:02x}"
+
+
+def sync_folder(folder: Path | str, within: int | None = None) -> None:
     """Make the names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with opened_folder(folder, within) as fd:
         os.fsync(fd)
+
+
+@contextmanager
+def opened_folder(folder: Path | str, within: int | None) -> Iterator[int]:
+    fd = os.open(folder, FOLDER, dir_fd=within)
+    try:
+        yield fd
     finally:
         os.close(fd)

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
@@ -13,52 +13,68 @@ from pannier_gateway.clock import Clock
 from pannier_gateway.errors import PannierError, StoreUnavailable
 from pannier_gateway.stores.file import index
 from pannier_gateway.stores.file.batch import Batch, Change, Verdict
-from pannier_gateway.stores.file.body import RESERVE, BodyFolder, free_bytes
+from pannier_gateway.stores.file.body import RESERVE, BodyFolder
+from pannier_gateway.stores.file.place import Place
+from pannier_gateway.stores.file.row import Row
 
 log = logging.getLogger("pannier.store")
 
 MOST_IN_A_BATCH = 512
 WORTH_GIVING_BACK = 1024 * 1024  # bytes
 Waiting = tuple[Change, "asyncio.Future[Verdict]"]
+Answer = tuple[Waiting, Verdict]
 
 
 class Committer:
     """Owns the index's writing side. `submit` returns once the change is committed."""
 
-    def __init__(self, path: Path, bodies: BodyFolder, clock: Clock, *, sync: bool) -> None:
-        self._folder = path.parent
+    def __init__(
+        self, connection: sqlite3.Connection, bodies: BodyFolder, place: Place, clock: Clock
+    ) -> None:
+        self._connection = connection
         self._bodies = bodies
+        self._place = place
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
         self._gathered: list[Waiting] = []
         self._queue: SimpleQueue[list[Waiting] | None] = SimpleQueue()
-        self._connection = index.connect(path, sync=sync)
+        self._ended = False
+        self._remover = ThreadPoolExecutor(1, thread_name_prefix="pannier-remove")
         self._thread = Thread(target=self._run, name="pannier-commit", daemon=True)
         self._thread.start()
 
     def __repr__(self) -> str:
         return f"<Committer {len(self._gathered)} gathered, {self._queue.qsize()} handed over>"
 
-    async def submit(self, change: Change) -> index.Row | bool:
+    async def submit(self, change: Change) -> Row | bool:
         """Raises what the change was refused for, StoreFull or StoreUnavailable."""
-        verdict: asyncio.Future[Verdict] = self._loop.create_future()
+        if self._ended:
+            raise StoreUnavailable("the store is closed")
+        loop = asyncio.get_running_loop()
+        verdict: asyncio.Future[Verdict] = loop.create_future()
         if not self._gathered:  # the other changes of this turn of the loop come along
-            self._loop.call_soon(self._hand_over)
+            loop.call_soon(self._hand_over)
         self._gathered.append((change, verdict))
         outcome = await verdict
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def close(self) -> None:
-        """Commit what was handed over and end. Blocks."""
+    def end(self) -> None:
+        """Take no more; what was submitted is still committed."""
+        self._ended = True
+        self._hand_over()
         self._queue.put(None)
+
+    def close(self) -> None:
+        """Wait for the end of what has ended. Blocks."""
         self._thread.join()
+        self._remover.shutdown()
         self._connection.close()
 
     def _hand_over(self) -> None:
-        self._queue.put(self._gathered)
-        self._gathered = []
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     def _run(self) -> None:
         while (waiting := self._queue.get()) is not None:
@@ -82,34 +98,45 @@ class Committer:
 
     def _answer(self, waiting: Sequence[Waiting]) -> None:
         try:
-            verdicts = self._commit([change for change, _ in waiting])
+            verdicts, removable = self._commit([change for change, _ in waiting])
         except Exception:  # the thread's outermost loop: who waits must hear, and the next go on
             log.exception("commit crashed")
             verdicts = [StoreUnavailable("the index failed: see the log")] * len(waiting)
-        with suppress(RuntimeError):  # the loop is gone, and so are those who waited
-            self._loop.call_soon_threadsafe(deliver, waiting, verdicts)
+            removable = []
+        answers = list(zip(waiting, verdicts, strict=True))
+        if removable:
+            slow = {row.path for row in removable}
+            late = [answer for answer in answers if answer[0][0].path in slow]
+            answers = [answer for answer in answers if answer[0][0].path not in slow]
+            self._remover.submit(self._remove_files, [row.body for row in removable], late)
+        deliver(answers)
 
-    def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
+    def _commit(self, changes: Sequence[Change]) -> tuple[list[Verdict], list[Row]]:
+        """What to answer, and whose files can go now."""
         try:
             batch, verdicts = self._decide_and_write(changes)
+            self._place.demand()
         except sqlite3.Error as error:
             # Files that came with the changes stay: the commit may have been durable after all.
             log.error("commit failed", extra={"changes": len(changes), "error": str(error)})
-            return [index.as_store_error(error)] * len(changes)
-        self._remove_files(batch.files_to_remove)
+            return [index.as_store_error(error)] * len(changes), []
+        except StoreUnavailable as error:
+            return [error] * len(changes), []
         self._give_back()
-        return verdicts
+        return verdicts, batch.rows_with_files_to_remove
 
-    def _remove_files(self, bodies: Sequence[int]) -> None:
+    def _remove_files(self, bodies: Sequence[int], answers: Sequence[Answer]) -> None:
+        """Only then are they answered whose files they were: they may count on the room."""
         for body in bodies:
             try:
                 self._bodies.remove(body)
             except OSError as error:  # the next start collects it
                 log.warning("file not removed", extra={"body": body, "error": str(error)})
+        deliver(answers)
 
     def _give_back(self) -> None:
         """Where the disk is short of room, the index must not sit on any that it has no use for."""
-        room = free_bytes(self._folder)
+        room = self._bodies.free_bytes()
         if room >= 2 * RESERVE:
             return
         try:
@@ -121,7 +148,7 @@ class Committer:
     def _decide_and_write(self, changes: Sequence[Change]) -> tuple[Batch, list[Verdict]]:
         with transaction(self._connection) as connection:
             rows = index.rows_at(connection, list({change.path for change in changes}))
-            full = free_bytes(self._folder) < RESERVE
+            full = self._bodies.free_bytes() < RESERVE
             batch = Batch(rows, self._clock(), full=full)
             verdicts = [verdict_on(change, batch) for change in changes]
             write(connection, batch)
@@ -161,7 +188,16 @@ def verdict_on(change: Change, batch: Batch) -> Verdict:
         return error
 
 
-def deliver(waiting: Sequence[Waiting], verdicts: Sequence[Verdict]) -> None:
-    for (_, future), verdict in zip(waiting, verdicts, strict=True):
+def deliver(answers: Sequence[Answer]) -> None:
+    """Tell those who wait, on the event loop that they wait on."""
+    if not answers:
+        return
+    (_, future), _ = answers[0]
+    with suppress(RuntimeError):  # the loop is gone, and so are those who waited
+        future.get_loop().call_soon_threadsafe(settle, answers)
+
+
+def settle(answers: Sequence[Answer]) -> None:
+    for (_, future), verdict in answers:
         if not future.done():
             future.set_result(verdict)

@@ -1,18 +1,19 @@
 """The SQLite index: which objects there are, and the bodies small enough to live in it."""
 
+import logging
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
-
-import msgspec
 
 from pannier_gateway.errors import Damaged, PannierError, StoreFull, StoreUnavailable
-from pannier_gateway.stores.base import Attributes, Listing, Record, after_prefix
+from pannier_gateway.stores.base import after_prefix
+from pannier_gateway.stores.file.row import Row, checked, seal_as_found
 
-SCHEMA_VERSION = 1
+log = logging.getLogger("pannier.store")
+
+SCHEMA_VERSION = 2
 SCHEMA = f"""
 BEGIN;
 CREATE TABLE objects(
@@ -23,7 +24,8 @@ CREATE TABLE objects(
     checksum INTEGER NOT NULL,
     created INTEGER NOT NULL,
     expires INTEGER,
-    attributes BLOB NOT NULL
+    attributes BLOB NOT NULL,
+    seal INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE bodies(body INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE starts(start INTEGER PRIMARY KEY AUTOINCREMENT);
@@ -32,49 +34,19 @@ CREATE UNIQUE INDEX filed ON objects(body) WHERE filed;
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
-COLUMNS = "path, body, filed, size, checksum, created, expires, attributes"
+SEALED_COLUMNS = "path, body, filed, size, checksum, created, expires, attributes"
+COLUMNS = f"{SEALED_COLUMNS}, seal"
 SELECT = f"SELECT {COLUMNS} FROM objects WHERE path = ?"
 SELECT_WHOLE = f"SELECT {COLUMNS}, data FROM objects LEFT JOIN bodies USING (body) WHERE path = ?"
+SEAL_FORMAT_1 = f"""
+BEGIN;
+ALTER TABLE objects ADD COLUMN seal INTEGER NOT NULL DEFAULT 0;
+UPDATE objects SET seal = seal_of({SEALED_COLUMNS});
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
+"""
 CACHED_STATEMENTS = 64
 MOST_PAGES_MOVED = 2048  # 8 MiB
-TWO_TO_64 = 1 << 64
-SIGN = 1 << 63
-
-encode_attributes = msgspec.json.Encoder().encode
-decode_attributes = msgspec.json.Decoder(Attributes).decode
-
-
-class Row(NamedTuple):
-    """One object as the index keeps it. The checksum is signed, as SQLite's integers are."""
-
-    path: str
-    body: int
-    filed: int
-    size: int
-    checksum: int
-    created: int
-    expires: int | None
-    attributes: bytes
-
-    def expired(self, now: int) -> bool:
-        return self.expires is not None and self.expires <= now
-
-    @property
-    def etag(self) -> str:
-        return f"{self.body:x}-{self.checksum % TWO_TO_64:016x}"
-
-    @property
-    def record(self) -> Record:
-        """Raises Damaged."""
-        try:
-            attributes = decode_attributes(self.attributes)
-        except msgspec.DecodeError as error:
-            raise Damaged(f"what is kept beside {self.path!r} can't be read") from error
-        return Record(self.path, self.size, self.etag, self.created, self.expires, attributes)
-
-
-def signed(checksum: int) -> int:
-    return checksum - TWO_TO_64 if checksum >= SIGN else checksum
 
 
 def connect(path: Path, *, sync: bool) -> sqlite3.Connection:
@@ -85,11 +57,12 @@ def connect(path: Path, *, sync: bool) -> sqlite3.Connection:
     connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
     connection.execute("PRAGMA cache_size = -4096")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    connection.execute("SELECT 1 FROM starts").fetchall()  # all that it needs is open from now on
     return connection
 
 
-def prepare(path: Path) -> int:
-    """Create or check the index; the number of this start, one above any before.
+def prepare(path: Path, after: int = 0) -> int:
+    """Create or check the index; the number of this start, above `after` and any before.
 
     Raises StoreUnavailable.
     """
@@ -99,16 +72,24 @@ def prepare(path: Path) -> int:
             connection.execute("PRAGMA journal_mode = WAL")
             demand_format(connection, path)
             connection.execute("DELETE FROM starts")
+            connection.execute("INSERT INTO starts VALUES (?)", (after,))
             return int(connection.execute("INSERT INTO starts DEFAULT VALUES").lastrowid or 0)
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{path} can't be used: {error}") from error
 
 
 def demand_format(connection: sqlite3.Connection, path: Path) -> None:
-    """Give a new index its tables. Raises StoreUnavailable for one that another version made."""
+    """Give a new index its tables, and an old one what it lacks.
+
+    Raises StoreUnavailable for one that a later version made.
+    """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:
         connection.executescript(SCHEMA)
+    elif version == 1:
+        log.info("index brought to another format", extra={"index": str(path)})
+        connection.create_function("seal_of", -1, seal_as_found)
+        connection.executescript(SEAL_FORMAT_1)
     elif version != SCHEMA_VERSION:
         raise StoreUnavailable(
             f"{path} has format {version}; this version reads format {SCHEMA_VERSION}"
@@ -120,7 +101,8 @@ def as_store_error(error: sqlite3.Error) -> PannierError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # Python's own complaints carry none
     if code == sqlite3.SQLITE_FULL:
         return StoreFull()
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    undecodable = code == 0 and isinstance(error, sqlite3.OperationalError)
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or undecodable:
         return Damaged(f"the index is damaged: {error}")
     return StoreUnavailable(f"the index failed: {error}")
 
@@ -144,32 +126,30 @@ class IndexErrors:
 
 
 def find(connection: sqlite3.Connection, path: str) -> Row | None:
+    """Raises Damaged."""
     with IndexErrors():
         found = connection.execute(SELECT, (path,)).fetchone()
-    return None if found is None else Row._make(found)
+    return None if found is None else checked(Row._make(found))
 
 
 def find_whole(
     connection: sqlite3.Connection, path: str
 ) -> tuple[Row, bytes | None] | tuple[None, None]:
-    """The row, and the body where the index holds it."""
+    """The row, and the body where the index holds it. Raises Damaged."""
     with IndexErrors():
         found = connection.execute(SELECT_WHOLE, (path,)).fetchone()
-    return (None, None) if found is None else (Row._make(found[:-1]), found[-1])
+    return (None, None) if found is None else (checked(Row._make(found[:-1])), found[-1])
 
 
-def scan(
-    connection: sqlite3.Connection, listing: Listing, start: str, *, now: int
-) -> Iterable[Row]:
-    """Rows from `start` on, as many as a page and one more, that have not expired."""
-    stop = after_prefix(listing.prefix)
+def scan(connection: sqlite3.Connection, prefix: str, start: str) -> Iterator[Row]:
+    """Rows from `start` on that have the prefix, expired or not. Raises Damaged."""
+    stop = after_prefix(prefix)
     cursor = connection.execute(
         f"SELECT {COLUMNS} FROM objects WHERE path >= ?"
-        f" {'' if stop is None else 'AND path < ?'}"
-        " AND (expires IS NULL OR expires > ?) ORDER BY path LIMIT ?",
-        [start, *([] if stop is None else [stop]), now, listing.limit + 1],
+        f" {'' if stop is None else 'AND path < ?'} ORDER BY path",
+        [start] if stop is None else [start, stop],
     )
-    return map(Row._make, cursor)
+    return map(checked, map(Row._make, cursor))
 
 
 def expired(connection: sqlite3.Connection, now: int, limit: int) -> list[tuple[str, int]]:
@@ -186,13 +166,14 @@ def filed_among(connection: sqlite3.Connection, bodies: Sequence[int]) -> set[in
 
 
 def rows_at(connection: sqlite3.Connection, paths: Sequence[str]) -> dict[str, Row]:
+    """What is at these paths, sound or not."""
     marks = ",".join("?" * len(paths))
     rows = connection.execute(f"SELECT {COLUMNS} FROM objects WHERE path IN ({marks})", paths)
     return {row[0]: Row._make(row) for row in rows}
 
 
 def write_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    values = ",".join(["(?,?,?,?,?,?,?,?)"] * len(rows))
+    values = ",".join(["(?,?,?,?,?,?,?,?,?)"] * len(rows))
     flat = [value for row in rows for value in row]
     connection.execute(f"INSERT OR REPLACE INTO objects VALUES {values}", flat)
 

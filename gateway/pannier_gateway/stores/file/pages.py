@@ -11,15 +11,18 @@ from pannier_gateway.stores.base import (
     resumed_prefix,
 )
 from pannier_gateway.stores.file import index
-from pannier_gateway.stores.file.index import Row
+from pannier_gateway.stores.file.row import Row
 
 
 def page(connection: sqlite3.Connection, listing: Listing, now: int) -> Page:
-    """One page; costs what it shows, not what it folds."""
+    """One page; costs what it shows, not what it folds.
+
+    Raises Damaged rather than leave out an object whose row has rotted.
+    """
     collected = Collected(listing)
     while (start := collected.resume_at) is not None:
-        for row in index.scan(connection, listing, start, now=now):
-            if not collected.add(row):
+        for row in index.scan(connection, listing.prefix, start):
+            if not row.expired(now) and not collected.add(row):
                 break
         else:
             collected.resume_at = None

@@ -10,7 +10,7 @@ from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Buffer, Record
 from pannier_gateway.stores.file.body import BodyReader
 from pannier_gateway.stores.file.checksum import BLOCK, whole_checksum
-from pannier_gateway.stores.file.index import Row, signed
+from pannier_gateway.stores.file.row import Row, signed
 from pannier_gateway.threads import in_thread
 
 TURN = 4 * BLOCK  # bytes after which other connections have their turn

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -21,9 +21,10 @@ from pannier_gateway.stores.file.batch import Delete, Put, Sweep, Touch
 from pannier_gateway.stores.file.body import SHARDS, BodyFolder
 from pannier_gateway.stores.file.checksum import whole_checksum
 from pannier_gateway.stores.file.committer import Committer
-from pannier_gateway.stores.file.index import Row, encode_attributes, signed
 from pannier_gateway.stores.file.lock import locked
+from pannier_gateway.stores.file.place import Place, gone
 from pannier_gateway.stores.file.reading import FileReading, Opening, SmallReading
+from pannier_gateway.stores.file.row import Row, encode_attributes, sealed, signed
 from pannier_gateway.threads import in_thread
 
 log = logging.getLogger("pannier.store")
@@ -34,6 +35,7 @@ T = TypeVar("T")
 PIECE = 64 * 1024  # bytes that one trip to a worker thread writes, at least
 SMALL = 64 * 1024  # bodies up to here live in the index
 COUNT_BITS = 40  # a body's number: the start of the process above, a count within it below
+LOOK_SECONDS = 1.0  # between looks at whether the files are still ours
 OPENING_TRIES = 10  # a reader that loses its file to a writer looks again
 
 
@@ -44,23 +46,29 @@ class FileStore:
     the process only. Build it with `FileStore.start`.
     """
 
-    def __init__(self, root: Path, pool: Executor, clock: Clock, durability: Durability) -> None:
+    def __init__(
+        self, root: Path, pool: Executor, clock: Clock, durability: Durability, start: int
+    ) -> None:
         sync = durability == "full"
         database = root / "index.db"
         self._root = root
         self._pool = pool
         self._clock = clock
+        self._start = start
+        self._numbers = count(start << COUNT_BITS)
         self._bodies = BodyFolder(root / "bodies", sync=sync)
-        self._bodies.prepare()
-        self._start = index.prepare(database)
-        self._numbers = count(self._start << COUNT_BITS)
         self._index = index.connect(database, sync=sync)
         self._scans = index.connect(database, sync=sync)
         self._scanning = Lock()
-        self._committer = Committer(database, self._bodies, clock, sync=sync)
+        self._place = Place([database, root / "index.db-wal", root / "bodies"])
+        writing = index.connect(database, sync=sync)
+        self._committer = Committer(writing, self._bodies, self._place, clock)
 
     def __repr__(self) -> str:
         return f"<FileStore {self._root}>"
+
+    def __str__(self) -> str:
+        return f"files in {self._root}"
 
     @classmethod
     @asynccontextmanager
@@ -77,19 +85,24 @@ class FileStore:
         written to.
         """
         with locked(root):
-            store = cls(root, pool, clock, durability)
-            collecting = asyncio.create_task(store._tidy_up())
+            start = await in_thread(pool, partial(prepared, root, sync=durability == "full"))
+            store = cls(root, pool, clock, durability, start)
+            chores = [asyncio.create_task(each) for each in (store._tidy_up(), store._look_on())]
             try:
                 yield store
             finally:
-                collecting.cancel()
-                await asyncio.wait([collecting])
-                await in_thread(pool, store._close)
+                await store._end(chores)
+
+    @property
+    def lost(self) -> bool:
+        """Whether its directory is another now: this one serves nothing any more."""
+        return not self._place.look()
 
     def open(self, path: str) -> Opening:
         return Opening(lambda: self._find(path))
 
     async def head(self, path: str) -> Record:
+        self._demand_place()
         return self._alive(path, index.find(self._index, path)).record
 
     async def put(
@@ -104,7 +117,8 @@ class FileStore:
         if small is None:
             row = await self._filed(path, body, source, draft)
         else:
-            row = Row(path, body, 0, len(small), signed(whole_checksum(small)), *kept(draft()))
+            checksum = signed(whole_checksum(small))
+            row = sealed(path, body, 0, len(small), checksum, *kept(draft()))
         await self._committer.submit(Put(row, small, conditions))
         return row.record
 
@@ -146,21 +160,41 @@ class FileStore:
             self._bodies.remove(body)
         return len(orphans)
 
+    async def _look_on(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._place.look()
+
+    def _demand_place(self) -> None:
+        if self._place.lost:
+            raise gone()
+
     async def _asked(self, question: Callable[[sqlite3.Connection], T]) -> T:
         """What the index answers to a question that takes long."""
         return await in_thread(self._pool, partial(self._scan, question))
 
     def _scan(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        self._demand_place()
         with index.IndexErrors(), self._scanning:
             return question(self._scans)
 
+    async def _end(self, chores: Iterable[asyncio.Task[None]]) -> None:
+        for chore in chores:
+            chore.cancel()
+        await asyncio.wait(chores)
+        self._committer.end()
+        await in_thread(self._pool, self._close)
+
     def _close(self) -> None:
         self._committer.close()
-        self._scans.close()
+        with self._scanning:
+            self._scans.close()
         self._index.close()
+        self._bodies.close()
 
     def _find(self, path: str) -> SmallReading | FileReading:
         """The object as it is now; its file can't go away under whoever holds it open."""
+        self._demand_place()
         for _ in range(OPENING_TRIES):
             found, data = index.find_whole(self._index, path)
             row = self._alive(path, found)
@@ -185,10 +219,22 @@ class FileStore:
                 await in_thread(self._pool, partial(writer.append, pieces))
             await in_thread(self._pool, writer.seal)
             checksums = writer.checksums
-            return Row(path, body, 1, checksums.size, signed(checksums.whole), *kept(draft()))
+            return sealed(path, body, 1, checksums.size, signed(checksums.whole), *kept(draft()))
         except BaseException:
             await in_thread(self._pool, writer.discard)
             raise
+
+
+def prepared(root: Path, *, sync: bool) -> int:
+    """Make a directory ready to be opened; the number of this start. Blocks.
+
+    The index may be older than the files beside it, where it was restored: no new body may get the
+    number of a file.
+    """
+    BodyFolder.prepare(root / "bodies", sync=sync)
+    with closing(BodyFolder(root / "bodies", sync=sync)) as bodies:
+        highest = bodies.highest()
+    return index.prepare(root / "index.db", highest >> COUNT_BITS)
 
 
 def kept(draft: Draft) -> tuple[int, int | None, bytes]:

@@ -1,0 +1,177 @@
+"""How much of a usecase is let in: requests a second, requests at once, bytes a second.
+
+A request over a limit is refused at once, for a queue would hide an overload and spread it. Bytes
+are paced: what has been let in is finished, only slower.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from math import ceil
+from time import monotonic
+
+from pannier_gateway.config.model import Limits, UsecaseConfig
+from pannier_gateway.errors import LimitReached
+
+Now = Callable[[], float]  # seconds, from any beginning on
+Count = Callable[[str, str, int], None]  # counts refusals: the usecase, the limit, how many more
+
+LIMITS = ("requestsPerSecond", "bytesPerSecond", "concurrentRequests")
+ROUNDING = 1e-9  # seconds: what floats make of a moment that has just come
+PIECES_A_SECOND = 8  # that a paced body goes in, so that nobody takes it for dead
+LONGEST_ARREARS = 10.0  # seconds that bodies may be behind before no more of them are let in
+
+
+class Allowance:
+    """So much a second, saved up for one second at most. What is taken beyond that is owed."""
+
+    __slots__ = ("_at", "_level", "rate")
+
+    def __init__(self, rate: int, now: float) -> None:
+        self.rate = rate
+        self._level = float(rate)
+        self._at = now
+
+    def __repr__(self) -> str:
+        return f"<Allowance {self._level:.0f}/{self.rate}>"
+
+    def wait(self, amount: float, now: float) -> float:
+        """Seconds until there is that much; 0 stands for the end of all debt."""
+        self._refill(now)
+        seconds = (amount - self._level) / self.rate
+        return seconds if seconds > ROUNDING else 0.0
+
+    def take(self, amount: float, now: float) -> float:
+        """Take that much; seconds until nothing is owed for it."""
+        self._refill(now)
+        self._level -= amount
+        return max(0.0, -self._level / self.rate)
+
+    def change(self, rate: int, now: float) -> None:
+        """What is saved up stays the same part of a second's worth; what is owed stays as much."""
+        self._refill(now)
+        if self._level > 0:
+            self._level *= rate / self.rate
+        self.rate = rate
+
+    def _refill(self, now: float) -> None:
+        self._level = min(float(self.rate), self._level + (now - self._at) * self.rate)
+        self._at = now
+
+
+class Pacer:
+    """Spreads the bytes of a usecase's bodies, in and out together, over time."""
+
+    __slots__ = ("_now", "bytes")
+
+    def __init__(self, rate: int, now: Now) -> None:
+        self.bytes = Allowance(rate, now())
+        self._now = now
+
+    def __repr__(self) -> str:
+        return f"<Pacer {self.bytes}>"
+
+    @property
+    def piece(self) -> int:
+        """How many bytes to spend at a time."""
+        return max(1, self.bytes.rate // PIECES_A_SECOND)
+
+    async def spend(self, size: int) -> None:
+        """Wait until that many bytes may go on."""
+        seconds = self.bytes.take(size, self._now())
+        if seconds:
+            await asyncio.sleep(seconds)
+
+
+class Gate:
+    """The limits of one usecase, as a `with` block around each of its requests.
+
+    The way in raises LimitReached.
+    """
+
+    __slots__ = ("_count", "_most", "_name", "_now", "_requests", "in_flight", "pacer")
+
+    def __init__(self, usecase: UsecaseConfig, count: Count, now: Now = monotonic) -> None:
+        self._name = usecase.name
+        self._count = count
+        self._now = now
+        self._most: int | None = None  # requests at once
+        self._requests: Allowance | None = None
+        self.pacer: Pacer | None = None
+        self.in_flight = 0
+        self.change(usecase.limits)
+        for limit in LIMITS:
+            count(self._name, limit, 0)
+
+    def __repr__(self) -> str:
+        return f"<Gate of {self._name} {self.in_flight}/{self._most} {self._requests} {self.pacer}>"
+
+    def __enter__(self) -> None:
+        now = self._now()
+        if self._most is not None and self.in_flight >= self._most:
+            raise self._refusal("concurrentRequests", self._most, 1.0)
+        if self.pacer is not None:
+            behind = self.pacer.bytes.wait(0, now)
+            if behind > LONGEST_ARREARS:
+                rate = self.pacer.bytes.rate
+                raise self._refusal("bytesPerSecond", rate, behind - LONGEST_ARREARS)
+        if self._requests is not None:
+            seconds = self._requests.wait(1, now)
+            if seconds:
+                raise self._refusal("requestsPerSecond", self._requests.rate, seconds)
+            self._requests.take(1, now)
+        self.in_flight += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.in_flight -= 1
+
+    def change(self, limits: Limits) -> None:
+        """From now on these count; what is in flight and what has been used count on."""
+        now = self._now()
+        self._most = limits.concurrent_requests
+        if limits.requests_per_second is None:
+            self._requests = None
+        elif self._requests is None:
+            self._requests = Allowance(limits.requests_per_second, now)
+        else:
+            self._requests.change(limits.requests_per_second, now)
+        if limits.bytes_per_second is None:
+            self.pacer = None
+        elif self.pacer is None:
+            self.pacer = Pacer(limits.bytes_per_second, self._now)
+        else:
+            self.pacer.bytes.change(limits.bytes_per_second, now)
+
+    def _refusal(self, limit: str, value: int, seconds: float) -> LimitReached:
+        self._count(self._name, limit, 1)
+        return LimitReached(
+            f"usecase {self._name!r} is at its limits.{limit} of {value}", max(1, ceil(seconds))
+        )
+
+
+class Admission:
+    """The gates of all usecases; a gate outlives changes of the configuration."""
+
+    def __init__(self, count: Count) -> None:
+        self._count = count
+        self._gates: dict[str, Gate] = {}
+
+    def __repr__(self) -> str:
+        return f"<Admission {list(self._gates.values())}>"
+
+    def gates(self, usecases: Iterable[UsecaseConfig]) -> dict[str, Gate]:
+        """The gate of each usecase that has a limit to be kept here."""
+        self._gates = {each.name: self._gate(each) for each in usecases if limited(each.limits)}
+        return self._gates
+
+    def _gate(self, usecase: UsecaseConfig) -> Gate:
+        gate = self._gates.get(usecase.name)
+        if gate is None:
+            return Gate(usecase, self._count)
+        gate.change(usecase.limits)
+        return gate
+
+
+def limited(limits: Limits) -> bool:
+    """Whether more is limited than the size of objects, which uploads see to."""
+    counted = (limits.requests_per_second, limits.bytes_per_second, limits.concurrent_requests)
+    return counted != (None, None, None)

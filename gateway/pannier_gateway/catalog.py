@@ -1,0 +1,44 @@
+"""Which usecases are served at present, and what is said of one that is not."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from pannier_gateway.admission import Gate
+from pannier_gateway.errors import NoConfiguration, UsecaseRefused, UsecaseUnknown
+from pannier_gateway.objects import Objects
+
+
+class Catalog(Struct, frozen=True):
+    """The usecases of one configuration, by their names in URLs.
+
+    `gates` has those with limits, `refused` why others were left out, and `waiting` why there is
+    no configuration yet.
+    """
+
+    usecases: Mapping[str, Objects] = {}
+    gates: Mapping[str, Gate] = {}
+    refused: Mapping[str, str] = {}
+    waiting: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Catalog {len(self.usecases)} usecases, {len(self.refused)} refused>"
+
+    def find(self, name: str) -> Objects:
+        """Raises NoConfiguration, UsecaseRefused, UsecaseUnknown."""
+        objects = self.usecases.get(name)
+        if objects is None:
+            raise self._absence(name)
+        return objects
+
+    def _absence(self, name: str) -> NoConfiguration | UsecaseUnknown:
+        if self.waiting is not None:
+            return NoConfiguration(f"nothing is served yet: {self.waiting}")
+        if name in self.refused:
+            return UsecaseRefused(
+                f"usecase {name!r} is declared but was refused: {self.refused[name]}"
+            )
+        return UsecaseUnknown(
+            f"usecase {name!r} is not declared: apply a Usecase of that name "
+            "(apiVersion: pannier.dev/v1alpha1) whose bucketRef names a Bucket"
+        )

@@ -1,0 +1,138 @@
+"""Where configuration comes from: a file that the operator writes, or manifests rendered here."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+from pannier_gateway.config import documents, model, resources
+from pannier_gateway.config.documents import Files
+from pannier_gateway.config.model import GatewayConfig, digest
+from pannier_gateway.config.problems import ConfigAbsent, ConfigError, ManifestErrors
+from pannier_gateway.config.render import Reason, Verdict, render
+from pannier_gateway.config.resources import Bucket, Manifests, Usecase, changes
+
+log = logging.getLogger("pannier.config")
+
+
+class Refused(Struct, frozen=True):
+    """A resource left out, and why. `usecase`: the name in URLs that nothing answers to for it."""
+
+    resource: str
+    reason: Reason
+    message: str
+    usecase: str | None = None
+
+
+class Found(Struct, frozen=True):
+    """What a source holds: a configuration, and what had to be left out of it."""
+
+    config: GatewayConfig
+    refused: tuple[Refused, ...] = ()
+
+
+class Source(Protocol):
+    """Where configuration comes from. Both methods raise ConfigError and may block."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def patient(self) -> bool:
+        """Whether a first content that cannot be used is waited out."""
+        ...
+
+    def read(self) -> Files: ...
+
+    def parse(self, files: Files) -> Found: ...
+
+
+class ConfigFile:
+    """A configuration as the operator writes it: a gateway may well be there before it."""
+
+    patient = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> Files:
+        try:
+            return ((str(self.path), self.path.read_bytes()),)
+        except FileNotFoundError as error:
+            raise ConfigAbsent(f"waiting for {self.path}, written by the operator") from error
+        except OSError as error:
+            raise ConfigError(f"{self.path}: cannot be read: {error.strerror}") from error
+
+    def parse(self, files: Files) -> Found:
+        ((_, data),) = files
+        try:
+            return Found(model.parse(data))
+        except ConfigError as error:
+            raise ConfigError(f"{self.path}: {error} (--manifests takes manifests)") from error
+
+
+class ManifestSource:
+    """A file or directory of manifests, rendered here; the generation counts what was accepted.
+
+    A refused resource is left out, unless it is being served: then the whole change waits, for a
+    mistake should not take away what works. So does one that changes what a cluster would not let
+    change: a Usecase whose bucketRef moves would lose sight of its objects.
+    """
+
+    patient = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._last: GatewayConfig | None = None
+        self._resources: dict[tuple[type, str], Usecase | Bucket] = {}
+        self._served: frozenset[str] = frozenset()
+        self.contents: Mapping[str, Mapping[str, bytes]] = {}  # of Secrets and ConfigMaps, by name
+
+    def read(self) -> Files:
+        return documents.read(self.path)
+
+    def parse(self, files: Files) -> Found:
+        manifests = resources.parse_files(files)
+        found = {(type(each), each.metadata.key): each for each in manifests.resources}
+        self._compare(found)
+        generation = 1 if self._last is None else self._last.generation + 1
+        config, verdicts = render(manifests.buckets, manifests.usecases, generation)
+        refused = _refused(manifests, verdicts)
+        self._judge(refused)
+        for note in manifests.ignored:
+            log.info("document ignored", extra={"document": note})
+        self._served = frozenset(_name(verdict) for verdict in verdicts if verdict.accepted)
+        self._resources = found
+        self.contents = manifests.config_maps | manifests.secrets
+        if self._last is None or digest(config) != digest(self._last):
+            self._last = config
+        return Found(self._last, refused)
+
+    def _compare(self, found: dict[tuple[type, str], Usecase | Bucket]) -> None:
+        kept = self._resources.keys() & found.keys()
+        if moved := [p for key in kept for p in changes(self._resources[key], found[key])]:
+            raise ManifestErrors(moved)
+
+    def _judge(self, refused: tuple[Refused, ...]) -> None:
+        if lost := [each for each in refused if each.resource in self._served]:
+            raise ConfigError(
+                "\n".join(f"{each.resource}: {each.reason}: {each.message}" for each in lost)
+            )
+        for each in refused:
+            fields = {"resource": each.resource, "reason": each.reason, "error": each.message}
+            log.warning("resource refused", extra=fields)
+
+
+def _refused(manifests: Manifests, verdicts: tuple[Verdict, ...]) -> tuple[Refused, ...]:
+    in_urls = {f"Usecase {each.metadata.key}": each.wire_name for each in manifests.usecases}
+    return tuple(
+        Refused(_name(each), each.reason, each.message, in_urls.get(_name(each)))
+        for each in verdicts
+        if not each.accepted
+    )
+
+
+def _name(verdict: Verdict) -> str:
+    return f"{verdict.kind} {verdict.namespace}/{verdict.name}"

@@ -1,0 +1,52 @@
+"""Whether the files that a running store has open are those that the next start will find.
+
+Whoever deletes or restores a directory under a running process leaves it with files that nobody
+will see again: what it would write there is lost, and what it reads may be old.
+"""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from pannier_gateway.errors import StoreUnavailable
+
+log = logging.getLogger("pannier.store")
+
+
+class Place:
+    """Where a store's files are. `lost`: another file, or none, was there at the last look."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.lost = False
+        self._files = [(path, identity(path)) for path in paths]
+
+    def __repr__(self) -> str:
+        return f"<Place {'lost' if self.lost else 'kept'}>"
+
+    def look(self) -> bool:
+        """Look again; whether the files are those from before."""
+        missing = [str(path) for path, known in self._files if identity(path) != known]
+        if missing and not self.lost:
+            log.error("files replaced or removed under a running store", extra={"files": missing})
+        self.lost = bool(missing)
+        return not missing
+
+    def demand(self) -> None:
+        """Raises StoreUnavailable when a new look finds the files replaced or removed."""
+        if not self.look():
+            raise gone()
+
+
+def gone() -> StoreUnavailable:
+    return StoreUnavailable(
+        "the store's files were replaced or removed while it was in use: restart the gateway"
+    )
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from any other that exists meanwhile; None where it can't be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

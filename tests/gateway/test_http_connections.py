@@ -1,0 +1,316 @@
+"""Connections: who sends no more still reads, and what never becomes a request is refused."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
+from struct import pack
+
+import pytest
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+
+from pannier_gateway.api.head import head_bytes
+from pannier_gateway.api.patience import PROGRESS_SECONDS, Patience
+from pannier_gateway.drain import Drain
+from pannier_gateway.metrics import Metrics
+from pannier_gateway.stores.base import Buffer
+from pannier_gateway.stores.memory import MemoryStore
+from support.doorstep import serving
+from support.gateway import Gateway
+from support.hostile import Wrapped
+from support.wire import Answer, Wire, chunked, exchange, head
+
+LARGE = bytes(range(256)) * (8 << 12)  # 8 MiB, more than sockets hold
+PATH = "/v1/objects/attachments/_/k"
+CHUNKED = {"transfer-encoding": "chunked"}
+WAITING = {"expect": "100-continue"}
+LENGTH = {"content-length": "5"}
+RESET = pack("ii", 1, 0)
+
+
+def metrics_of(gateway: Gateway) -> str:
+    return exchange(gateway.admin_url, "GET", "/metrics").body.decode()
+
+
+def in_flight(gateway: Gateway) -> bool:
+    return "pannier_requests_in_flight 0.0\n" not in metrics_of(gateway)
+
+
+# aiohttp
+
+
+def test_aiohttp_has_what_connections_lean_on() -> None:
+    slots = {name for kind in RequestHandler.__mro__ for name in getattr(kind, "__slots__", ())}
+
+    assert slots >= {"_current_request", "_lingering_time", "_loop", "_messages"}
+    assert slots >= {"_request_count", "_upgraded", "_waiter"}
+    assert _ErrInfo.__match_args__ == ("status", "exc", "message")
+    assert asyncio.iscoroutinefunction(RequestHandler.finish_response)
+
+
+# Half-closed
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        head("PUT", "{}", body=b"bytes") + b"bytes",
+        head("PUT", "{}", CHUNKED) + chunked(b"by", b"tes"),
+        head("PUT", "{}", WAITING, b"bytes") + b"bytes",
+    ],
+    ids=["sized", "chunked", "waiting"],
+)
+def test_who_has_sent_an_upload_whole_and_no_more_gets_an_answer(
+    wire: Wire, plain: str, sent: bytes
+) -> None:
+    wire.send(sent.replace(b"{}", (plain + "k").encode()))
+    wire.sock.shutdown(SHUT_WR)
+
+    assert wire.answer().status == 200
+    assert wire.rest() == b""
+    assert exchange(wire.url, "GET", plain + "k").body == b"bytes"
+
+
+def test_who_sends_no_more_reads_everything_that_was_asked_for(wire: Wire, plain: str) -> None:
+    exchange(wire.url, "PUT", plain + "large", body=LARGE)
+    wire.send(head("GET", plain + "large") + head("GET", "/health") + head("GET", plain + "none"))
+    wire.sock.shutdown(SHUT_WR)
+
+    assert wire.answer().body == LARGE
+    assert wire.answer().body == b"OK"
+    assert wire.answer().status == 404
+    assert wire.rest() == b""
+
+
+def test_an_end_while_the_answer_is_made_does_not_stop_it(
+    gateway: Gateway, wire: Wire, plain: str
+) -> None:
+    exchange(wire.url, "PUT", plain + "large", body=LARGE)
+    wire.send(head("GET", plain + "large"))
+    while not in_flight(gateway):
+        pass
+    wire.sock.shutdown(SHUT_WR)
+
+    assert wire.answer().body == LARGE
+    assert wire.rest() == b""
+
+
+def test_what_ends_within_a_body_is_refused_and_what_came_before_it_answered(
+    wire: Wire, plain: str
+) -> None:
+    whole = head("PUT", plain + "whole", body=b"bytes") + b"bytes"
+    wire.send(whole + head("PUT", plain + "cut", {"content-length": "10"}) + b"byte")
+    wire.sock.shutdown(SHUT_WR)
+
+    assert wire.answer().status == 200
+    cut = wire.answer()
+    assert (cut.status, "the connection ended first" in cut.detail) == (400, True)
+    assert wire.rest() == b""
+    assert exchange(wire.url, "GET", plain + "whole").body == b"bytes"
+    assert exchange(wire.url, "GET", plain + "cut").status == 404
+
+
+def test_the_end_of_an_idle_connection_is_the_end(wire: Wire) -> None:
+    wire.ask("GET", "/health")
+    wire.sock.shutdown(SHUT_WR)
+
+    assert wire.rest() == b""
+
+
+def test_the_end_of_a_body_that_was_being_skipped_is_the_end(wire: Wire) -> None:
+    wire.send(head("PUT", "/v1/objects/nobodys/_/k", {"content-length": "10"}) + b"byte")
+    assert wire.answer().status == 404
+    wire.sock.shutdown(SHUT_WR)
+
+    assert wire.rest() == b""
+
+
+def test_what_follows_a_declined_upgrade_is_looked_at_as_all_else_is(wire: Wire) -> None:
+    upgrade = {"connection": "upgrade", "upgrade": "websocket"}
+    odd = {"content-length": "0" * 20}
+    wire.send(head("GET", "/health", upgrade) + head("GET", "/health") + head("GET", "/x", odd))
+
+    assert [wire.answer().status for _ in range(3)] == [200, 200, 400]
+    assert wire.rest() == b""
+
+
+# Waiting to be asked
+
+
+def test_http_1_0_knows_no_100(gateway: Gateway, wire: Wire, plain: str) -> None:
+    wire.send(
+        f"PUT {plain}k HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n".encode()
+    )
+    while not in_flight(gateway):
+        pass
+    wire.send(b"bytes")
+
+    assert wire.answer().status == 200
+    assert exchange(wire.url, "GET", plain + "k").body == b"bytes"
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("HEAD", 200), ("DELETE", 204)])
+def test_a_body_that_nobody_asked_for_ends_the_connection(
+    wire: Wire, plain: str, method: str, status: int
+) -> None:
+    exchange(wire.url, "PUT", plain + "k", body=b"bytes")
+    wire.send(head(method, plain + "k", WAITING | LENGTH))
+
+    answer = wire.answer(method)
+
+    assert (answer.status, answer.headers["connection"]) == (status, "close")
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("HEAD", 200), ("DELETE", 204)])
+def test_a_body_that_came_all_the_same_is_passed_over(
+    wire: Wire, plain: str, method: str, status: int
+) -> None:
+    exchange(wire.url, "PUT", plain + "k", body=b"bytes")
+    wire.send(head(method, plain + "k", WAITING | LENGTH) + b"bytes")
+
+    assert wire.answer(method).status == status
+    assert wire.ask("GET", "/health").body == b"OK"
+
+
+# Refused
+
+
+def refused(gateway: Gateway) -> float:
+    """How many requests were refused before anything was made of them."""
+    name = 'pannier_requests_total{operation="refused",status="4xx",usecase=""} '
+    found = [line for line in metrics_of(gateway).splitlines() if line.startswith(name)]
+    return float(found[0].removeprefix(name)) if found else 0.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"content-length": "five"}, 400),
+        ({"content-length": "0" * 20}, 400),
+        ({"x": "y" * 10_000}, 431),
+        ({"origin": "https://pages.example"}, 403),
+    ],
+)
+def test_what_is_refused_at_the_connection_is_counted(
+    gateway: Gateway, headers: dict[str, str], status: int
+) -> None:
+    before = refused(gateway)
+
+    assert exchange(gateway.url, "GET", "/health", headers).status == status
+    assert refused(gateway) == before + 1
+
+
+def test_a_header_with_a_line_break_is_never_sent() -> None:
+    for broken in ({"x": "a\nb"}, {"x": "a\rb"}, {"x\r": "a"}):
+        with pytest.raises(ValueError, match="a line break"):
+            head_bytes(200, broken)
+    assert head_bytes(204, {}).endswith(b" GMT\r\n\r\n")
+
+
+# Patience
+
+
+@contextmanager
+def jumps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """The loop's clock, ahead by what is appended: all that a stopped process sees of its stop."""
+    loop, ahead = asyncio.get_running_loop(), [0.0]
+    clock = loop.time
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "time", lambda: clock() + sum(ahead))
+        yield ahead
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_client_is_not_blamed_for_a_stop_of_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with jumps(monkeypatch) as ahead:
+        async with Patience():
+            ahead.append(3600)
+            await turns()
+
+
+async def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait(ahead: list[float]) -> None:
+        async with Patience():
+            for _ in range(2):
+                ahead.append(PROGRESS_SECONDS / 2)
+                await turns()
+
+    with jumps(monkeypatch) as ahead, pytest.raises(TimeoutError):
+        await wait(ahead)
+
+
+async def test_an_upload_goes_on_after_a_stop_of_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    metrics = Metrics(drain := Drain())
+
+    async with serving(MemoryStore(), metrics=metrics, drain=drain) as url:
+        with Wire(url) as upload, jumps(monkeypatch) as ahead:
+            upload.send(head("PUT", PATH, {"content-length": "5"}) + b"by")
+            while not drain.in_flight:
+                await turns()
+            ahead.append(3600)
+            await turns()
+            upload.send(b"tes")
+
+            assert (await asyncio.to_thread(upload.answer)).status == 200
+
+
+# Memory
+
+
+async def test_who_asks_on_and_on_and_never_reads_is_not_answered_on_and_on() -> None:
+    metrics = Metrics(Drain())
+    async with serving(MemoryStore(), metrics=metrics, defaults={"compression": "None"}) as url:
+        await asyncio.to_thread(exchange, url, "PUT", PATH, None, bytes(64 << 10))
+        with Wire(url) as wire:
+            await asyncio.to_thread(wire.send, head("GET", PATH) * 1000)
+            for _ in range(1000):
+                await turns()
+
+            assert sum(metrics.requests.tally("attachments", "get", 200).seconds.counts) < 500
+
+
+# What is counted
+
+
+class LastByteStore(Wrapped):
+    """Has sent everything but does not come to an end."""
+
+    async def outgoing(
+        self, pieces: AsyncGenerator[Buffer, None], start: int
+    ) -> AsyncGenerator[Buffer, None]:
+        async for piece in pieces:
+            yield piece
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("read", "status"), [(len(LARGE), 200), (len(LARGE) // 2, 499)])
+async def test_a_download_counts_as_done_once_the_client_has_its_last_byte(
+    read: int, status: int
+) -> None:
+    metrics = Metrics(Drain())
+    store = LastByteStore(MemoryStore())
+
+    def leave_after(url: str) -> Answer | None:
+        exchange(url, "PUT", PATH, body=LARGE)
+        with Wire(url) as wire:
+            wire.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET)
+            wire.send(head("GET", PATH))
+            if read == len(LARGE):
+                return wire.answer()
+            wire.sock.recv(read)
+            return None
+
+    async with serving(store, metrics=metrics, defaults={"compression": "None"}) as url:
+        await asyncio.to_thread(leave_after, url)
+        tally = metrics.requests.tally("attachments", "get", status)
+        async with asyncio.timeout(5):
+            while not sum(tally.seconds.counts):
+                await turns()

