@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
-from aiohttp.web import BaseRequest, StreamResponse
 from prometheus_client import CollectorRegistry
 
 from pannier_gateway.admission import Admission
@@ -59,7 +58,7 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self.drain = Drain()
         self.metrics = Metrics(self.drain)
-        self._door = Door(
+        self.door = Door(
             lambda: self._catalog or Catalog(waiting=self.waiting), self.drain, self.metrics
         )
         self.serving = asyncio.Event()
@@ -99,11 +98,6 @@ class Gateway:
                     gateway._serve(gateway.config)
                 async with in_background(*gateway._chores()):
                     yield gateway
-
-    async def door(self, request: BaseRequest) -> StreamResponse:
-        """Handle a request of the data listener, with what is served when it comes."""
-        with self._tenancy:  # the door looks the catalog up before it awaits anything
-            return await self._door(request)
 
     @property
     def config(self) -> GatewayConfig:
@@ -200,14 +194,14 @@ class Gateway:
         return EitherSecrets(*places)
 
     async def _open_folder(self, tenancy: Tenancy[Driver], bucket: BucketConfig) -> Driver:
-        folder = folder_of(bucket, self._settings.data_dir)
+        folder = folder_of(bucket, self._settings)
         durability = self._settings.durability
         start = partial(FileStore.start, folder, self._disk, durability=durability)
         try:
             return await tenancy.open(folder, start)
         except OSError as error:
             raise StoreUnavailable(
-                f"{folder} can't be used: {error.strerror} (see --data-dir)"
+                f"{folder} can't be used: {error.strerror} (see --data-dir and --claims-dir)"
             ) from error
 
     def _serve(self, config: GatewayConfig) -> None:
@@ -220,7 +214,7 @@ class Gateway:
             for name, usecase in config.usecases.items()
         }
         gates = self._admission.gates(config.usecases.values())
-        self._catalog = Catalog(served, gates, reasons(self.refused))
+        self._catalog = Catalog(served, gates, reasons(self.refused), stores=self._tenancy)
         self.serving.set()
 
     def _seam(self, key: str, bucket: BucketConfig) -> Store:
@@ -242,12 +236,22 @@ def source_of(settings: Settings) -> ManifestSource | ConfigFile:
     return ConfigFile(settings.config)
 
 
-def folder_of(bucket: BucketConfig, data_dir: Path) -> Path:
-    """Where a Filesystem bucket lives. Raises StoreUnavailable for a name that is no folder's."""
-    for name in (bucket.namespace, bucket.name):
+def folder_of(bucket: BucketConfig, settings: Settings) -> Path:
+    """Where a Filesystem bucket lives.
+
+    Raises StoreUnavailable for a name that is no folder's, and for a claim that is not mounted: a
+    folder made in its place would be gone with the container.
+    """
+    claim = bucket.filesystem.claim if bucket.filesystem is not None else None
+    for name in (bucket.namespace, bucket.name, "unclaimed" if claim is None else claim):
         if not name.strip(".") or "/" in name or "\0" in name:
             raise StoreUnavailable(f"bucket {bucket.namespace}/{bucket.name}: {name!r} is no name")
-    return data_dir / bucket.namespace / bucket.name
+    if claim is None or settings.claims_dir is None:
+        return settings.data_dir / bucket.namespace / bucket.name
+    mounted = settings.claims_dir / claim
+    if not mounted.is_dir():
+        raise StoreUnavailable(f"claim {claim} is not mounted at {mounted} (see --claims-dir)")
+    return mounted / bucket.namespace / bucket.name
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Which usecases are served at present, and what is said of one that is not."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from msgspec import Struct
 
@@ -13,13 +14,14 @@ class Catalog(Struct, frozen=True):
     """The usecases of one configuration, by their names in URLs.
 
     `gates` has those with limits, `refused` why others were left out, and `waiting` why there is
-    no configuration yet.
+    no configuration yet. Their stores stay open in a `with` block of `stores`.
     """
 
     usecases: Mapping[str, Objects] = {}
     gates: Mapping[str, Gate] = {}
     refused: Mapping[str, str] = {}
     waiting: str | None = None
+    stores: AbstractContextManager[None] = nullcontext()
 
     def __repr__(self) -> str:
         return f"<Catalog {len(self.usecases)} usecases, {len(self.refused)} refused>"

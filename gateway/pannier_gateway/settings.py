@@ -46,6 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     manifests: Path | None
     config: Path | None
     data_dir: Path
+    claims_dir: Path | None
     secrets_dir: Path | None
     durability: Literal["full", "relaxed"]
     listen: Address
@@ -120,6 +121,13 @@ def add_storage(parser: Parser) -> None:
         default=Path("pannier-data"),
         metavar="DIR",
         help="where Filesystem buckets live (default: ./pannier-data)",
+    )
+    add(
+        "--claims-dir",
+        type=Path,
+        metavar="DIR",
+        help="where the PersistentVolumeClaims that Filesystem buckets name are mounted, as "
+        "DIR/CLAIM (default: such buckets live in the data directory too)",
     )
     add(
         "--secrets-dir",

@@ -178,8 +178,7 @@ async def test_a_request_in_flight_keeps_the_store_of_a_bucket_that_has_gone(
 async def test_a_bucket_declared_anew_with_a_type_not_served_says_so_and_may_come_back(
     tmp_path: Path,
 ) -> None:
-    s3 = {"bucket": "objects", "region": "eu-central-1"}
-    elsewhere = bucket("spare", type="S3", s3=s3, endpoints=["https://s3.example.com"])
+    elsewhere = bucket("spare", type="Upstream", upstream={}, endpoints=["https://hub.example.com"])
     async with gateway_in(tmp_path, *MAIN, *SPARE) as place:
         await place.ask("PUT", "second/_/k", b"x")
 
@@ -188,13 +187,13 @@ async def test_a_bucket_declared_anew_with_a_type_not_served_says_so_and_may_com
         await until(lambda: place.descriptors("spare") == 0)
         refused = await place.ask("GET", "second/_/k")
         assert refused.status == 503
-        assert "bucket default/spare has type S3" in refused.detail
-        assert "has type S3" in place.gateway.stores["default/spare"]
+        assert "bucket default/spare has type Upstream" in refused.detail
+        assert "has type Upstream" in place.gateway.stores["default/spare"]
 
         await place.follow(*MAIN)
         await place.follow(*MAIN, *SPARE)
         assert (await place.ask("GET", "second/_/k")).body == b"x"
-        assert "has type S3" not in place.gateway.stores["default/spare"]
+        assert "has type Upstream" not in place.gateway.stores["default/spare"]
 
 
 # Whose work waits for whose

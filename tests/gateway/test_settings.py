@@ -35,6 +35,8 @@ def test_without_more_the_defaults_hold() -> None:
 ALL = {
     "config": "c.json",
     "data-dir": "/data",
+    "claims-dir": "/claims",
+    "secrets-dir": "/secrets",
     "durability": "relaxed",
     "listen": "[::1]:0",
     "admin-listen": "localhost:9",

@@ -29,11 +29,13 @@ from pannier_gateway.stores.memory import MemoryStore
 from pannier_gateway.stores.prefixed import PrefixedStore
 from pannier_gateway.stores.s3.traits import Traits
 from support.engines import (
+    S3S_FS,
     VERSITYGW,
     Started,
     bucket_of,
     make_bucket,
     pool_of,
+    s3s_fs,
     store_of,
     unfinished_uploads,
     versitygw,
@@ -241,9 +243,10 @@ WORLDS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
     "slow memory": partial(memory_world, wrap=SlowStore),
     "choppy file": partial(file_world, wrap=ChoppyStore),
     "s3, versitygw": partial(s3_world, wrap=bare, engine=versitygw, traits=VERSITYGW),
+    "s3, s3s-fs": partial(s3_world, wrap=bare, engine=s3s_fs, traits=S3S_FS),
 }
 """Every store and every wrapper that has to keep the seam's promises."""
 
-SLOW = ("file, durable", "choppy file", "s3, versitygw")
+SLOW = ("file, durable", "choppy file", "s3, versitygw", "s3, s3s-fs")
 KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in WORLDS]
 """Their names; a quick look makes do with some."""

@@ -26,7 +26,7 @@ class CountedStore:
         return f"<CountedStore {self._store!r}>"
 
     def open(self, path: str) -> "TimedOpening":
-        return TimedOpening(self._store.open(path), self._timed("open"))
+        return TimedOpening(self._store.open(path), self._observe)
 
     async def head(self, path: str) -> Record:
         with self._timed("head"):
@@ -83,14 +83,14 @@ class Timed:
 class TimedOpening:
     """Opening an object, timed until it is open."""
 
-    __slots__ = ("_opening", "_timed")
+    __slots__ = ("_observe", "_opening")
 
-    def __init__(self, opening: AbstractAsyncContextManager[Reading], timed: Timed) -> None:
+    def __init__(self, opening: AbstractAsyncContextManager[Reading], observe: Observe) -> None:
         self._opening = opening
-        self._timed = timed
+        self._observe = observe
 
     async def __aenter__(self) -> Reading:
-        with self._timed:
+        with Timed("open", self._observe):
             return await self._opening.__aenter__()
 
     async def __aexit__(

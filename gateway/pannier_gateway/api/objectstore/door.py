@@ -75,12 +75,13 @@ class Door:
         objects = catalog.find(target.usecase)
         exchange.usecase = target.usecase
         gate = catalog.gates.get(target.usecase)
-        if gate is None:
-            await operation(exchange, objects, target)
-            return
-        with gate:
-            exchange.pacer = gate.pacer
-            await operation(exchange, objects, target)
+        with catalog.stores:
+            if gate is None:
+                await operation(exchange, objects, target)
+                return
+            with gate:
+                exchange.pacer = gate.pacer
+                await operation(exchange, objects, target)
 
     async def _answer_root(self, exchange: Exchange) -> None:
         path = exchange.request.raw_path.partition("?")[0]

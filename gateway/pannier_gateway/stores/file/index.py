@@ -136,8 +136,10 @@ def find_whole(
     connection: sqlite3.Connection, path: str
 ) -> tuple[Row, bytes | None] | tuple[None, None]:
     """The row, and the body where the index holds it. Raises Damaged."""
-    with IndexErrors():
+    try:
         found = connection.execute(SELECT_WHOLE, (path,)).fetchone()
+    except sqlite3.Error as error:
+        raise as_store_error(error) from error
     return (None, None) if found is None else (checked(Row._make(found[:-1])), found[-1])
 
 
