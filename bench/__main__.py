@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from bench.settings import Settings
 
-PROGRAMS = ("small", "files", "growth", "memory", "start", "client", "storm")
+PROGRAMS = ("small", "files", "growth", "memory", "start", "client", "upstream", "storm")
 
 
 def main() -> int:

@@ -63,8 +63,8 @@ class Pacer:
 
     __slots__ = ("_now", "bytes")
 
-    def __init__(self, rate: int, now: Now) -> None:
-        self.bytes = Allowance(rate, now())
+    def __init__(self, allowance: Allowance, now: Now) -> None:
+        self.bytes = allowance
         self._now = now
 
     def __repr__(self) -> str:
@@ -110,15 +110,9 @@ class Gate:
         if self._most is not None and self.in_flight >= self._most:
             raise self._refusal("concurrentRequests", self._most, 1.0)
         if self.pacer is not None:
-            behind = self.pacer.bytes.wait(0, now)
-            if behind > LONGEST_ARREARS:
-                rate = self.pacer.bytes.rate
-                raise self._refusal("bytesPerSecond", rate, behind - LONGEST_ARREARS)
+            self._demand_progress(self.pacer.bytes, now)
         if self._requests is not None:
-            seconds = self._requests.wait(1, now)
-            if seconds:
-                raise self._refusal("requestsPerSecond", self._requests.rate, seconds)
-            self._requests.take(1, now)
+            self._take_one(self._requests, now)
         self.in_flight += 1
 
     def __exit__(self, *_: object) -> None:
@@ -128,18 +122,23 @@ class Gate:
         """From now on these count; what is in flight and what has been used count on."""
         now = self._now()
         self._most = limits.concurrent_requests
-        if limits.requests_per_second is None:
-            self._requests = None
-        elif self._requests is None:
-            self._requests = Allowance(limits.requests_per_second, now)
-        else:
-            self._requests.change(limits.requests_per_second, now)
-        if limits.bytes_per_second is None:
-            self.pacer = None
-        elif self.pacer is None:
-            self.pacer = Pacer(limits.bytes_per_second, self._now)
-        else:
-            self.pacer.bytes.change(limits.bytes_per_second, now)
+        self._requests = changed(self._requests, limits.requests_per_second, now)
+        spent = None if self.pacer is None else self.pacer.bytes
+        left = changed(spent, limits.bytes_per_second, now)
+        self.pacer = None if left is None else Pacer(left, self._now)
+
+    def _demand_progress(self, allowance: Allowance, now: float) -> None:
+        """Raises LimitReached while bodies are too far behind."""
+        behind = allowance.wait(0, now)
+        if behind > LONGEST_ARREARS:
+            raise self._refusal("bytesPerSecond", allowance.rate, behind - LONGEST_ARREARS)
+
+    def _take_one(self, allowance: Allowance, now: float) -> None:
+        """Raises LimitReached where not a whole request is left."""
+        seconds = allowance.wait(1, now)
+        if seconds:
+            raise self._refusal("requestsPerSecond", allowance.rate, seconds)
+        allowance.take(1, now)
 
     def _refusal(self, limit: str, value: int, seconds: float) -> LimitReached:
         self._count(self._name, limit, 1)
@@ -169,6 +168,16 @@ class Admission:
             return Gate(usecase, self._count)
         gate.change(usecase.limits)
         return gate
+
+
+def changed(allowance: Allowance | None, rate: int | None, now: float) -> Allowance | None:
+    """The allowance under a new rate: the same one, unless there was none or is none now."""
+    if rate is None:
+        return None
+    if allowance is None:
+        return Allowance(rate, now)
+    allowance.change(rate, now)
+    return allowance
 
 
 def limited(limits: Limits) -> bool:

@@ -21,16 +21,16 @@ PannierError 500
 │   ├── LimitReached 429             carries when to ask again
 │   ├── HeadTooLarge 431             the request line or a header is too long
 │   └── NotOffered 501               a part of the protocol that this version lacks
-├── NoConfiguration 503              the gateway waits for its first one
-├── Suspended 503                    the usecase is switched off
 ├── StoreRefused 502                 the store won't: credentials, bucket, region, certificate
 ├── StoreMisanswered 502             what answers is no store, or not the one that was meant
+├── NoConfiguration 503              the gateway waits for its first one
+├── Suspended 503                    the usecase is switched off
 ├── StoreUnavailable 503             the store can't serve now
 │   └── StoreBusy 503                it asks for fewer requests; carries when to ask again
 ├── Overloaded 503                   the gateway has enough to do; carries when to ask again
+├── DecodersBusy 503                 no memory to decode with; carries when to ask again
 ├── ObjectReplaced 503               while it was read: what was read is not all of one version
 ├── StoreTimedOut 504                the store did not answer in time
-├── DecodersBusy 503                 no memory to decode with; carries when to ask again
 ├── StoreFull 507                    no room for these bytes
 └── Damaged 500                      stored bytes are not the bytes that were stored
 """
@@ -45,6 +45,7 @@ class PannierError(Exception):
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "service error"
     ordinary: ClassVar[bool] = False  # the answer to a fair question: nothing to log
+    retry_after: int | None = None  # seconds to wait before asking again, where that is known
 
 
 class ClientError(PannierError):
@@ -133,9 +134,8 @@ class ExpectationFailed(ClientError):
 
 
 class LimitReached(ClientError):
-    """Carries how many seconds to wait before asking again."""
-
     status = 429
+    retry_after: int
 
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(f"{message}: ask again in {retry_after} s")
@@ -170,10 +170,7 @@ class StoreBusy(StoreUnavailable):
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
         self.wait = wait
-
-    @property
-    def retry_after(self) -> int:
-        return 1 if self.wait is None else max(1, ceil(self.wait))
+        self.retry_after = 1 if wait is None else max(1, ceil(wait))
 
 
 class Overloaded(PannierError):
@@ -182,8 +179,6 @@ class Overloaded(PannierError):
 
 
 class DecodersBusy(PannierError):
-    """Carries how many seconds to wait before asking again."""
-
     status = 503
     retry_after = 5
 

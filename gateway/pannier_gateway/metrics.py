@@ -5,13 +5,14 @@ scrapes: a request pays a microsecond for all of its metrics together.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import accumulate
 from time import time
+from typing import NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -174,6 +175,165 @@ class LimitMetrics:
         self._limited.labels(usecase, limit).inc(more)
 
 
+class CompressionMetrics:
+    """What compressing saves."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        by_usecase = partial(Counter, labelnames=["usecase"], registry=registry)
+        self._input = by_usecase(
+            "pannier_compression_input_bytes",
+            "Bytes of bodies that the gateway compressed, before.",
+        )
+        self._output = by_usecase(
+            "pannier_compression_output_bytes",
+            "Bytes of bodies that the gateway compressed, after.",
+        )
+
+    def add(self, usecase: str, original: int, compressed: int) -> None:
+        """Count one body: its bytes before and after."""
+        self._input.labels(usecase).inc(original)
+        self._output.labels(usecase).inc(compressed)
+
+
+class Resilient(Protocol):
+    """What stands around the store of a bucket, as far as it is shown."""
+
+    @property
+    def coins(self) -> float: ...
+    @property
+    def limit(self) -> float: ...
+    @property
+    def in_flight(self) -> float: ...
+    @property
+    def waiting(self) -> float: ...
+    @property
+    def hedge_delay(self) -> float: ...
+
+
+class ShownEndpoint(NamedTuple):
+    """One endpoint of a bucket. `breaker`: 0 closed, 1 open, 2 being probed."""
+
+    name: str
+    breaker: int
+    first_byte: float  # seconds, as it looks now
+    in_flight: int
+
+
+class ResilienceMetrics(Collector):
+    """What is done about stores that fail: what became of it, and what it goes by."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._buckets: dict[str, Resilient] = {}
+        self._endpoints: dict[str, Callable[[], Iterable[ShownEndpoint]]] = {}
+        self._bytes: dict[str, Callable[[], float]] = {}
+        counter = partial(Counter, registry=registry)
+        self._retries = counter(
+            "pannier_retries",
+            "Operations of a store that were to be tried again.",
+            ["bucket", "operation", "reason", "outcome"],
+        )
+        self._resumes = counter(
+            "pannier_resumes",
+            "Downloads that broke off and were to go on.",
+            ["bucket", "reason", "outcome"],
+        )
+        self._hedges = counter(
+            "pannier_hedges", "Reads that were late.", ["bucket", "operation", "outcome"]
+        )
+        self._unreplayable = counter(
+            "pannier_unreplayable_uploads",
+            "Uploads that the spool could not keep.",
+            ["bucket", "reason"],
+        )
+        self._lost_answers = counter(
+            "pannier_lost_answers",
+            "Uploads that were looked for after their answer was lost.",
+            ["bucket", "outcome"],
+        )
+        self._shed = counter(
+            "pannier_shed_requests", "Requests turned away.", ["bucket", "kind", "reason"]
+        )
+        self._breakers = counter(
+            "pannier_breaker_changes",
+            "Endpoints left out, probed, taken in again.",
+            ["bucket", "endpoint", "change"],
+        )
+        registry.register(self)
+
+    def watch(self, bucket: str, resilient: Resilient) -> None:
+        """Show what `resilient` goes by."""
+        self._buckets[bucket] = resilient
+
+    def watch_endpoints(self, bucket: str, shown: Callable[[], Iterable[ShownEndpoint]]) -> None:
+        self._endpoints[bucket] = shown
+
+    def watch_bytes(self, place: str, size: Callable[[], float]) -> None:
+        self._bytes[place] = size
+
+    def forget(self, bucket: str) -> None:
+        """The bucket is gone; what was counted stays."""
+        self._buckets.pop(bucket, None)
+        self._endpoints.pop(bucket, None)
+
+    def retried(self, bucket: str, operation: str, reason: str, outcome: str) -> None:
+        self._retries.labels(bucket, operation, reason, outcome).inc()
+
+    def resumed(self, bucket: str, reason: str, outcome: str) -> None:
+        self._resumes.labels(bucket, reason, outcome).inc()
+
+    def hedged(self, bucket: str, operation: str, outcome: str) -> None:
+        self._hedges.labels(bucket, operation, outcome).inc()
+
+    def unreplayable(self, bucket: str, reason: str) -> None:
+        self._unreplayable.labels(bucket, reason).inc()
+
+    def sought(self, bucket: str, outcome: str) -> None:
+        self._lost_answers.labels(bucket, outcome).inc()
+
+    def shed(self, bucket: str, kind: str, reason: str) -> None:
+        self._shed.labels(bucket, kind, reason).inc()
+
+    def breaker(self, bucket: str, endpoint: str, change: str) -> None:
+        self._breakers.labels(bucket, endpoint, change).inc()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        held = GaugeMetricFamily(
+            "pannier_body_bytes", "Held of bodies on their way.", labels=["place"]
+        )
+        for place, size in self._bytes.items():
+            held.add_metric([place], size())
+        yield held
+        yield from self._of_buckets()
+        yield from self._of_endpoints()
+
+    def _of_buckets(self) -> Iterator[GaugeMetricFamily]:
+        of_bucket = partial(GaugeMetricFamily, labels=["bucket"])
+        coins = of_bucket("pannier_retry_budget_coins", "Left for retries.")
+        limit = of_bucket("pannier_store_limit_requests", "That a store is asked at once.")
+        in_flight = of_bucket("pannier_store_in_flight_requests", "Waiting for a first byte.")
+        waiting = of_bucket("pannier_store_waiting_requests", "Waiting to be asked.")
+        delay = of_bucket("pannier_hedge_delay_seconds", "After which a read is late.")
+        for bucket, shown in list(self._buckets.items()):
+            coins.add_metric([bucket], shown.coins)
+            limit.add_metric([bucket], shown.limit)
+            in_flight.add_metric([bucket], shown.in_flight)
+            waiting.add_metric([bucket], shown.waiting)
+            delay.add_metric([bucket], shown.hedge_delay)
+        yield from (coins, limit, in_flight, waiting, delay)
+
+    def _of_endpoints(self) -> Iterator[GaugeMetricFamily]:
+        of_endpoint = partial(GaugeMetricFamily, labels=["bucket", "endpoint"])
+        breaker = of_endpoint("pannier_endpoint_breaker", "0 closed, 1 open, 2 being probed.")
+        first = of_endpoint("pannier_endpoint_first_byte_seconds", "As it looks now.")
+        in_flight = of_endpoint("pannier_endpoint_in_flight_requests", "Exchanges under way.")
+        for bucket, shown in list(self._endpoints.items()):
+            for each in shown():
+                breaker.add_metric([bucket, each.name], each.breaker)
+                first.add_metric([bucket, each.name], each.first_byte)
+                in_flight.add_metric([bucket, each.name], each.in_flight)
+        yield from (breaker, first, in_flight)
+
+
 class Metrics:
     """All of them, in a registry of their own."""
 
@@ -191,17 +351,12 @@ class Metrics:
         Gauge(
             "pannier_requests_in_flight", "Requests being served now.", registry=registry
         ).set_function(lambda: drain.in_flight)
-        by_usecase = partial(Counter, labelnames=["usecase"], registry=registry)
-        self.compression_input = by_usecase(
-            "pannier_compression_input_bytes",
-            "Bytes of bodies that the gateway compressed, before.",
-        )
-        self.compression_output = by_usecase(
-            "pannier_compression_output_bytes",
-            "Bytes of bodies that the gateway compressed, after.",
-        )
-        self.expired = by_usecase(
-            "pannier_expired_requests", "Requests for an object whose time was over."
+        self.compression = CompressionMetrics(registry)
+        self.expired = Counter(
+            "pannier_expired_requests",
+            "Requests for an object whose time was over.",
+            ["usecase"],
+            registry=registry,
         )
         self.swept = Counter(
             "pannier_swept_objects", "Expired objects deleted by the sweeper.", registry=registry

@@ -135,9 +135,8 @@ class Objects:
             raise ReadOnly(f"bucket {self._bucket.name!r} is read-only (spec.access: ReadOnly)")
 
     def _count_compression(self, record: Record) -> None:
-        metrics = self._parts.metrics
-        metrics.compression_input.labels(self.name).inc(record.attributes.original_size or 0)
-        metrics.compression_output.labels(self.name).inc(record.size)
+        original = record.attributes.original_size or 0
+        self._parts.metrics.compression.add(self.name, original, record.size)
 
 
 def drafted(metadata: Metadata, upload: Upload, expiration: Expiration, now: int) -> Draft:

@@ -9,8 +9,9 @@ from pannier_gateway.span import Span
 _RANGE = re.compile(r"bytes=([0-9]{0,100})-([0-9]{0,100})", re.IGNORECASE | re.ASCII)
 
 
-class ByteRange(NamedTuple):
-    """Bytes `first` to `last` inclusive; `first` None: the last `last` bytes."""
+class RangeSpec(NamedTuple):
+    """What RFC 9110 calls so: bytes `first` to `last` inclusive, and to the end where `last` is
+    None; where `first` is, the last `last` bytes."""
 
     first: int | None
     last: int | None
@@ -26,7 +27,7 @@ class ByteRange(NamedTuple):
         return span
 
 
-def parse_range(header: str | None) -> ByteRange | None:
+def parse_range(header: str | None) -> RangeSpec | None:
     """The range asked for; None for no header, or a list of ranges: then everything is sent.
 
     Raises BadRequest for anything else that is not one range of bytes, and for numbers of
@@ -40,7 +41,7 @@ def parse_range(header: str | None) -> ByteRange | None:
     backwards = first is not None and last is not None and first > last
     if backwards or (first is None and not last):
         raise _malformed(header)
-    return ByteRange(first, last)
+    return RangeSpec(first, last)
 
 
 def content_range(span: Span | None, size: int) -> str:

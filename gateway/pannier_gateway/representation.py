@@ -14,7 +14,7 @@ from pannier_gateway.conditions import (
 )
 from pannier_gateway.errors import PreconditionFailed
 from pannier_gateway.negotiation import Coding, choose
-from pannier_gateway.ranges import ByteRange
+from pannier_gateway.ranges import RangeSpec
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Record, encoded_etag
 
@@ -23,7 +23,7 @@ class Ask(Struct, frozen=True):
     """What a reader wants."""
 
     accept_encoding: str | None = None
-    range: ByteRange | None = None
+    range: RangeSpec | None = None
     conditions: Conditions = UNCONDITIONAL
     as_sent: bool = False  # the stock client: as zstd exactly what a client sent as zstd
 

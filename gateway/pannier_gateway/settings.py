@@ -99,6 +99,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_configuration(parser)
+    add_folders(parser)
     add_storage(parser)
     add_listeners(parser)
     add_process(parser)
@@ -113,8 +114,8 @@ def add_configuration(parser: Parser) -> None:
     add("--config", type=Path, metavar="FILE", help="a configuration as the operator writes it")
 
 
-def add_storage(parser: Parser) -> None:
-    add = parser.add_argument_group("storage").add_argument
+def add_folders(parser: Parser) -> None:
+    add = parser.add_argument_group("folders").add_argument
     add(
         "--data-dir",
         type=Path,
@@ -135,6 +136,10 @@ def add_storage(parser: Parser) -> None:
         metavar="DIR",
         help="where the Secrets and ConfigMaps that Buckets name are mounted, as DIR/NAME/KEY",
     )
+
+
+def add_storage(parser: Parser) -> None:
+    add = parser.add_argument_group("storage").add_argument
     add(
         "--durability",
         choices=["full", "relaxed"],

@@ -24,7 +24,10 @@ def a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The source of a program called `greeter`, small, and built as the others are."""
+    """The source of a program called `greeter`, built as the others are.
+
+    It takes their place, for each of them takes minutes.
+    """
     pins = tmp_path / "pins"
     (pins / "greeter" / "code").mkdir(parents=True)
     (pins / "greeter" / "go.mod").write_text(

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pannier_gateway.app import folder_of
-from pannier_gateway.config.model import BucketConfig
+from pannier_gateway.config.model import BucketConfig, FilesystemConfig
 from pannier_gateway.config.render import render
 from pannier_gateway.errors import StoreUnavailable
 from pannier_gateway.settings import Settings, parse_settings
@@ -48,3 +49,17 @@ def test_a_claim_that_is_not_mounted_is_not_made_up(tmp_path: Path) -> None:
 
     with pytest.raises(StoreUnavailable, match=r"claim disk is not mounted at .*/disk"):
         folder_of(configured(CLAIMED), mounted)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0"])
+def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    mounted = settings(tmp_path, "--claims-dir", str(tmp_path))
+    plain, claimed = configured(UNCLAIMED), configured(CLAIMED)
+
+    for found in (
+        replace(plain, name=name),
+        replace(plain, namespace=name),
+        replace(claimed, filesystem=FilesystemConfig(claim=name)),
+    ):
+        with pytest.raises(StoreUnavailable, match="is no name"):
+            folder_of(found, mounted)

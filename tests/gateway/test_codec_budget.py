@@ -69,7 +69,7 @@ async def test_who_finds_room_waits_for_nobody() -> None:
 
 
 async def test_who_waits_for_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budgeting, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(budgeting, "WAIT_SECONDS", 0.01)  # nobody waits three seconds for a test
     budget = DecoderBudget(10)
     with budget.lease() as room:
         await room.hold(8)

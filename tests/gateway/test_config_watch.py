@@ -449,3 +449,18 @@ async def test_what_a_cluster_would_not_let_change_holds_the_change_back(tmp_pat
 
     assert found.current.usecases["one"].bucket == "default/main"
     assert "bucketRef is immutable" in str((await outcomes.next()).error)
+
+
+def test_a_secret_and_a_config_map_of_one_name_lose_no_keys_to_each_other(tmp_path: Path) -> None:
+    metadata, path = {"name": "shop-tls"}, tmp_path / "a.yaml"
+    of_v1 = {"apiVersion": "v1", "metadata": metadata}
+    bundle = of_v1 | {"kind": "ConfigMap", "data": {"ca.crt": "CA", "both": "map"}}
+    secret = of_v1 | {"kind": "Secret", "stringData": {"tls.key": "KEY", "both": "secret"}}
+    path.write_bytes(manifest_text(bundle, secret, bucket(), usecase()))
+    source = ManifestSource(path)
+
+    source.parse(source.read())
+
+    assert source.contents == {
+        "default/shop-tls": {"ca.crt": b"CA", "tls.key": b"KEY", "both": b"secret"}
+    }

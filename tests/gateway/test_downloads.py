@@ -14,7 +14,7 @@ from pannier_gateway.codec import budget as budgeting
 from pannier_gateway.codec.workers import Workers
 from pannier_gateway.downloads import body_of
 from pannier_gateway.errors import Damaged, DecodersBusy
-from pannier_gateway.ranges import ByteRange
+from pannier_gateway.ranges import RangeSpec
 from pannier_gateway.representation import Ask, answer
 from pannier_gateway.stores.base import Attributes, Draft, Reading, Store
 from pannier_gateway.stores.memory import MemoryStore
@@ -90,7 +90,7 @@ async def test_ranges_of_one_version_read_its_table_once(workers: Workers) -> No
         await keep(store, stored, len(LARGE), by_client=False)
         for first in (0, 3 * MIB, 2 * MIB):
             async with store.open("k") as reading:
-                wanted = Ask(range=ByteRange(first, first + 99))
+                wanted = Ask(range=RangeSpec(first, first + 99))
                 assert await read(reading, wanted, workers, tables) == LARGE[first : first + 100]
 
         assert len(store.starts) == (version + 1) * 5  # the end, the table, and frames for each
@@ -125,7 +125,7 @@ async def test_a_body_that_nobody_reads_after_all_gives_back_its_room(workers: W
 async def test_what_never_finds_room_fails_before_there_is_a_body(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budgeting, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(budgeting, "WAIT_SECONDS", 0.01)  # nobody waits seconds for a test
     store = MemoryStore()
     await keep(store, bomb(64 * MIB, window_log=23), 64 * MIB)
     async with AsyncExitStack() as others, store.open("k") as reading:
@@ -144,7 +144,7 @@ async def test_what_never_finds_room_fails_before_there_is_a_body(
 async def test_stalled_readers_of_large_windows_are_in_nobodys_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(budgeting, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(budgeting, "WAIT_SECONDS", 0.1)  # nobody waits seconds for a test
     large, ordinary = bomb(64 * MIB, window_log=23), streamed(LARGE)
     async with serving(MemoryStore(), defaults={"compression": "None"}) as url:
 
@@ -169,7 +169,7 @@ async def test_stalled_readers_of_large_windows_are_in_nobodys_way(
 async def test_stalled_readers_cost_uploads_the_size_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(budgeting, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(budgeting, "WAIT_SECONDS", 0.1)  # nobody waits seconds for a test
     plain = [block(BLOCK << 3, LARGE[:BLOCK])] * 16
     body = frame(*plain, block(LAST, b""), window_log=23)
     async with serving(MemoryStore(), defaults={"compression": "None"}) as url:

@@ -53,7 +53,7 @@ def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullD
         python = python_on(data_dir, "64m")
     except NoSmallDisk as reason:
         pytest.skip(f"no small disk to be had here: {reason}")
-    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(sys, "executable", str(python))  # what `running_gateway` starts
     with running_gateway(data_dir) as gateway, Wire(gateway.url) as wire:
         yield FullDisk(gateway, wire, data_dir)
     assert "Traceback" not in gateway.log.read_text()

@@ -99,7 +99,7 @@ async def test_a_write_that_the_next_start_would_not_find_is_not_acknowledged(
 async def test_reads_that_may_be_old_end_at_the_next_look(
     root: Path, monkeypatch: pytest.MonkeyPatch, loss: Callable[[Path], object], verb: str
 ) -> None:
-    monkeypatch.setattr(store, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(store, "LOOK_SECONDS", 0.001)  # nobody waits a second for each
     async with file_store(root, ManualClock()) as lost:
         await put(lost, "old", b"x")
         loss(root)

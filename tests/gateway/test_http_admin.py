@@ -189,7 +189,7 @@ async def test_a_probe_tells_its_own_trouble_and_no_other(
 
 
 async def test_a_loop_that_is_blocked_is_seen_to_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lag, "INTERVAL", 0.01)
+    monkeypatch.setattr(lag, "INTERVAL", 0.01)  # a test need not wait for half a second
     observed: list[float] = []
     seen = asyncio.Event()
 

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pannier_gateway.errors import StoreUnavailable
+from pannier_gateway.conditions import UNCONDITIONAL, Conditions
+from pannier_gateway.errors import (
+    ObjectReplaced,
+    Overloaded,
+    PannierError,
+    StoreBusy,
+    StoreTimedOut,
+    StoreUnavailable,
+)
 from pannier_gateway.stores.memory import MemoryStore
 from support.doorstep import serving
 from support.gateway import Gateway
@@ -150,3 +158,35 @@ async def test_what_does_not_even_begin_to_decode_is_an_error_and_no_answer() ->
         answer = await asyncio.to_thread(exchange, url, "GET", path)
 
     assert (answer.status, answer.detail) == (500, "service error: the stored bytes do not decode")
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (StoreBusy("slow down", 2.1), "3"),
+        (StoreBusy("slow down"), "1"),
+        (Overloaded("too much"), "1"),
+        (ObjectReplaced("meanwhile"), "1"),
+        (StoreUnavailable("gone"), None),
+        (StoreTimedOut("late"), None),
+    ],
+    ids=repr,
+)
+async def test_a_refusal_says_when_to_ask_again_where_that_is_known(
+    error: PannierError, seconds: str | None
+) -> None:
+    async with serving(RefusingStore(error)) as url:
+        answer = await asyncio.to_thread(exchange, url, "DELETE", "/v1/objects/attachments/_/k")
+
+    assert (answer.status, answer.headers.get("retry-after")) == (error.status, seconds)
+
+
+class RefusingStore(Wrapped):
+    """Deletes nothing, and says why."""
+
+    def __init__(self, error: PannierError) -> None:
+        super().__init__(MemoryStore())
+        self._error = error
+
+    async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
+        raise self._error

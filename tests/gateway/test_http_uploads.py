@@ -267,7 +267,7 @@ def address_of(url: str) -> tuple[str, int]:
 
 
 async def test_a_client_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "PROGRESS_SECONDS", 0.1)
+    monkeypatch.setattr(patience, "PROGRESS_SECONDS", 0.1)  # nobody waits a minute for a test
     async with serving(MemoryStore()) as url:
 
         def stall(sent: bytes) -> int:
@@ -301,7 +301,7 @@ async def test_a_reader_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch)
 async def test_a_client_that_never_asks_anything_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "KEEP_ALIVE_SECONDS", 0.1)  # nor longer than that
     async with serving(MemoryStore()) as url:
 
         def linger(sent: bytes) -> bytes:

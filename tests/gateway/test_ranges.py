@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pannier_gateway.errors import BadRequest, RangeNotSatisfiable
-from pannier_gateway.ranges import ByteRange, content_range, parse_range
+from pannier_gateway.ranges import RangeSpec, content_range, parse_range
 from pannier_gateway.span import Span
 
 SIZES = st.integers(0, 50)
@@ -86,7 +86,7 @@ def test_a_part_says_where_it_lies() -> None:
 @given(st.integers(0, 60), st.integers(0, 60), SIZES)
 def test_a_range_is_a_slice(first: int, more: int, size: int) -> None:
     body = bytes(range(size))
-    asked = ByteRange(first, first + more)
+    asked = RangeSpec(first, first + more)
 
     if first >= size:
         with pytest.raises(RangeNotSatisfiable):
@@ -99,7 +99,7 @@ def test_a_range_is_a_slice(first: int, more: int, size: int) -> None:
 def test_a_suffix_is_a_slice(length: int, size: int) -> None:
     body = bytes(range(size))
 
-    assert body[slice(*ByteRange(None, length).resolve(size))] == body[-length:]
+    assert body[slice(*RangeSpec(None, length).resolve(size))] == body[-length:]
 
 
 @given(st.text(max_size=30) | st.from_regex(r"bytes=[\d\s,-]*", fullmatch=True))

@@ -113,7 +113,7 @@ def binary(name: str) -> Path:
         return given
     built = cache_home() / "bin" / f"{name}-{recipe.digest}" / name
     if not built.exists():
-        with _alone(built.parent):
+        with alone(built.parent):
             if not built.exists():
                 _build(recipe, built)
     return built
@@ -134,7 +134,7 @@ def _given(name: str, recipe: Recipe) -> Path | None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """`folder`, made if need be, with no other process at work in it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -166,7 +166,7 @@ def go() -> str:
     folder = cache_home() / f"go-{hashlib.sha256(GO_LOCK.read_bytes()).hexdigest()[:16]}"
     done = folder / "complete"
     if not done.exists():
-        with _alone(folder):
+        with alone(folder):
             if not done.exists():
                 _install_go(folder)
                 done.touch()

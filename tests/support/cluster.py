@@ -34,10 +34,15 @@ _STARTS = 3
 _POLL_SECONDS = 0.05
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _CONTROLLER_MANAGER = "system:kube-controller-manager"
-_USERS = (ADMIN, _CONTROLLER_MANAGER)  # both may do everything
+SCHEDULER = "system:kube-scheduler"
+NODE = "system:node:node1"
+_GROUPS = {
+    ADMIN: "system:masters",  # who may do everything
+    _CONTROLLER_MANAGER: "system:masters",
+    SCHEDULER: "system:authenticated",
+    NODE: "system:nodes",
+}
 _APISERVER = (
-    "--bind-address=127.0.0.1",
-    "--endpoint-reconciler-type=none",
     "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
     "--service-cluster-ip-range=10.96.0.0/16",
     "--authorization-mode=Node,RBAC",
@@ -64,6 +69,18 @@ class PortTaken(NotReady):
 
 class Refused(Exception):
     """kubectl failed: what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where the API server listens: by default on loopback, at any free port."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    flags: tuple[str, ...] = ("--endpoint-reconciler-type=none",)
+
+
+LOOPBACK = Listener()
 
 
 class Part(NamedTuple):
@@ -198,12 +215,12 @@ class ControlPlane:
 
 
 @contextmanager
-def running_control_plane(folder: Path) -> Iterator[ControlPlane]:
+def running_control_plane(folder: Path, at: Listener = LOOPBACK) -> Iterator[ControlPlane]:
     """etcd and a kube-apiserver, ready, and killed afterwards; all of it in `folder`."""
     folder.mkdir(exist_ok=True)
     tokens = _write_credentials(folder)
     with ExitStack() as processes:
-        yield _started(folder, tokens, processes)
+        yield _started(folder, at, tokens, processes)
 
 
 @contextmanager
@@ -227,7 +244,14 @@ def running_controllers(plane: ControlPlane) -> Iterator[None]:
 @contextmanager
 def running(name: str, flags: Sequence[str], folder: Path) -> Iterator[Part]:
     """The program called `name`, with a log in `folder`; killed when the block is left."""
-    command, log = [str(binary(name)), *flags], folder / f"{name}.log"
+    with started(name, [str(binary(name)), *flags], folder) as part:
+        yield part
+
+
+@contextmanager
+def started(name: str, command: Sequence[str], folder: Path) -> Iterator[Part]:
+    """The same of any command."""
+    log = folder / f"{name}.log"
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as it:
         try:
             yield Part(name, it, log)
@@ -244,21 +268,25 @@ def free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def _started(folder: Path, tokens: Mapping[str, str], processes: ExitStack) -> ControlPlane:
+def _started(
+    folder: Path, at: Listener, tokens: Mapping[str, str], processes: ExitStack
+) -> ControlPlane:
     for _ in range(_STARTS - 1):
         with suppress(PortTaken):
-            return processes.enter_context(_attempt(folder, tokens))
-    return processes.enter_context(_attempt(folder, tokens))
+            return processes.enter_context(_attempt(folder, at, tokens))
+    return processes.enter_context(_attempt(folder, at, tokens))
 
 
 @contextmanager
-def _attempt(folder: Path, tokens: Mapping[str, str]) -> Iterator[ControlPlane]:
+def _attempt(folder: Path, at: Listener, tokens: Mapping[str, str]) -> Iterator[ControlPlane]:
     """Both servers on ports that were free a moment ago; raises PortTaken where one is not now."""
     client, peer, port = free_ports(3)
-    plane = ControlPlane(f"https://127.0.0.1:{port}", folder, tokens)
+    port = port if at.port is None else at.port
+    plane = ControlPlane(f"https://{at.host}:{port}", folder, tokens)
     plane.kubeconfig.write_text(_kubeconfig(plane.url, plane.ca_file, tokens[ADMIN]))
     flags = _etcd_flags(folder / f"etcd-{client}", client, peer)
-    more_flags = _apiserver_flags(folder, client, port)
+    place = (f"--bind-address={at.host}", f"--secure-port={port}", *at.flags)
+    more_flags = [*_apiserver_flags(folder, client), *place]
     with (
         running("etcd", flags, folder) as etcd,
         running("kube-apiserver", more_flags, folder) as apiserver,
@@ -282,10 +310,9 @@ def _etcd_flags(data: Path, client: int, peer: int) -> list[str]:
     ]
 
 
-def _apiserver_flags(folder: Path, etcd: int, port: int) -> list[str]:
+def _apiserver_flags(folder: Path, etcd: int) -> list[str]:
     return [
         f"--etcd-servers=http://127.0.0.1:{etcd}",
-        f"--secure-port={port}",
         f"--cert-dir={folder / 'certs'}",  # it makes its own certificate there
         f"--service-account-key-file={folder / 'sa.pub'}",
         f"--service-account-signing-key-file={folder / 'sa.key'}",
@@ -296,8 +323,8 @@ def _apiserver_flags(folder: Path, etcd: int, port: int) -> list[str]:
 
 def _write_credentials(folder: Path) -> Mapping[str, str]:
     """The users' tokens, and the key that signs those of ServiceAccounts; returns the former."""
-    tokens = {user: secrets.token_hex() for user in _USERS}
-    lines = (f"{token},{user},{user},system:masters\n" for user, token in tokens.items())
+    tokens = {user: secrets.token_hex() for user in _GROUPS}
+    lines = (f"{token},{user},{user},{_GROUPS[user]}\n" for user, token in tokens.items())
     (folder / "tokens.csv").write_text("".join(lines))
     key = rsa.generate_private_key(65537, 2048)
     pem = serialization.Encoding.PEM

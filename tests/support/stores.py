@@ -9,9 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from pannier_gateway.clock import Clock
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
+from pannier_gateway.metrics import ResilienceMetrics
+from pannier_gateway.resilience.stack import Resilience, Shared
+from pannier_gateway.resilience.waiting import Queue
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import (
     Attributes,
@@ -29,13 +33,11 @@ from pannier_gateway.stores.memory import MemoryStore
 from pannier_gateway.stores.prefixed import PrefixedStore
 from pannier_gateway.stores.s3.traits import Traits
 from support.engines import (
-    S3S_FS,
     VERSITYGW,
     Started,
     bucket_of,
     make_bucket,
     pool_of,
-    s3s_fs,
     store_of,
     unfinished_uploads,
     versitygw,
@@ -234,6 +236,18 @@ def counted_and_prefixed(store: Store) -> Store:
     return prefixed(CountedStore(store, lambda *_: None))  # as the gateway has it
 
 
+@asynccontextmanager
+async def resilient_world(root: Path, wrap: Callable[[Store], Store]) -> AsyncIterator[World]:
+    """All that makes a store resilient, around one in memory; it has room for storms of tests."""
+    clock = ManualClock()
+    base = MemoryStore(clock)
+    with ThreadPoolExecutor(1) as pool:
+        shared = Shared(ResilienceMetrics(CollectorRegistry()), lambda: 0.0, pool, root)
+        resilience = Resilience("bucket", shared)
+        resilience.slots.queue = Queue("turns", lambda *_: None, seconds=60, room=20_000)
+        yield World(resilience.around(wrap(base)), base, clock)
+
+
 WORLDS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
     "memory": partial(memory_world, wrap=bare),
     "file": partial(file_world, wrap=bare),
@@ -241,12 +255,13 @@ WORLDS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
     "prefixed memory": partial(memory_world, wrap=prefixed),
     "counted and prefixed file": partial(file_world, wrap=counted_and_prefixed),
     "slow memory": partial(memory_world, wrap=SlowStore),
+    "resilient memory": partial(resilient_world, wrap=bare),
+    "resilient slow memory": partial(resilient_world, wrap=SlowStore),
     "choppy file": partial(file_world, wrap=ChoppyStore),
     "s3, versitygw": partial(s3_world, wrap=bare, engine=versitygw, traits=VERSITYGW),
-    "s3, s3s-fs": partial(s3_world, wrap=bare, engine=s3s_fs, traits=S3S_FS),
 }
 """Every store and every wrapper that has to keep the seam's promises."""
 
-SLOW = ("file, durable", "choppy file", "s3, versitygw", "s3, s3s-fs")
+SLOW = ("file, durable", "choppy file", "s3, versitygw")
 KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in WORLDS]
 """Their names; a quick look makes do with some."""

@@ -88,7 +88,7 @@ class ManifestSource:
         self._last: GatewayConfig | None = None
         self._resources: dict[tuple[type, str], Usecase | Bucket] = {}
         self._served: frozenset[str] = frozenset()
-        self.contents: Mapping[str, Mapping[str, bytes]] = {}  # of Secrets and ConfigMaps, by name
+        self.contents: Mapping[str, Mapping[str, bytes]] = {}  # of Secrets, ConfigMaps: name, key
 
     def read(self) -> Files:
         return documents.read(self.path)
@@ -105,7 +105,7 @@ class ManifestSource:
             log.info("document ignored", extra={"document": note})
         self._served = frozenset(_name(verdict) for verdict in verdicts if verdict.accepted)
         self._resources = found
-        self.contents = manifests.config_maps | manifests.secrets
+        self.contents = _contents(manifests)
         if self._last is None or digest(config) != digest(self._last):
             self._last = config
         return Found(self._last, refused)
@@ -123,6 +123,13 @@ class ManifestSource:
         for each in refused:
             fields = {"resource": each.resource, "reason": each.reason, "error": each.message}
             log.warning("resource refused", extra=fields)
+
+
+def _contents(manifests: Manifests) -> dict[str, dict[str, bytes]]:
+    """What Buckets may name. Where a Secret and a ConfigMap share a name, the Secret's keys win."""
+    secrets, config_maps = manifests.secrets, manifests.config_maps
+    names = config_maps.keys() | secrets.keys()
+    return {name: config_maps.get(name, {}) | secrets.get(name, {}) for name in names}
 
 
 def _refused(manifests: Manifests, verdicts: tuple[Verdict, ...]) -> tuple[Refused, ...]:

@@ -16,10 +16,7 @@ from pannier_gateway.catalog import Catalog
 from pannier_gateway.drain import Drain
 from pannier_gateway.errors import (
     BadRequest,
-    DecodersBusy,
-    LimitReached,
     MethodNotAllowed,
-    NoConfiguration,
     NotOffered,
     ObjectExpired,
     ObjectNotFound,
@@ -117,9 +114,9 @@ def refusal_headers(error: PannierError) -> dict[str, str]:
             return JSON | {"allow": ", ".join(error.allowed)}
         case ObjectNotFound():
             return {}
-        case DecodersBusy() | LimitReached() | NoConfiguration():
-            return JSON | {"retry-after": str(error.retry_after)}
         case RangeNotSatisfiable():
             return {"content-range": content_range(None, error.size), "accept-ranges": "bytes"}
+        case PannierError(retry_after=int(seconds)):
+            return JSON | {"retry-after": str(seconds)}
         case _:
             return JSON

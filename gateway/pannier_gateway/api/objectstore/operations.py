@@ -15,7 +15,7 @@ from pannier_gateway.api.objectstore import replies
 from pannier_gateway.conditions import combined, parse_conditions
 from pannier_gateway.errors import BadRequest, NotOffered
 from pannier_gateway.objects import Download, Objects
-from pannier_gateway.ranges import ByteRange, parse_range
+from pannier_gateway.ranges import RangeSpec, parse_range
 from pannier_gateway.representation import Ask
 from pannier_gateway.stores.base import Listing, Record
 
@@ -106,7 +106,7 @@ def stored_headers(record: Record) -> replies.Headers:
     return {**JSON, ETAG: f'"{record.etag}"'}
 
 
-def ask_of(request: BaseRequest, wanted: ByteRange | None) -> Ask:
+def ask_of(request: BaseRequest, wanted: RangeSpec | None) -> Ask:
     headers = request.headers
     return Ask(
         accept_encoding=combined(headers, ACCEPT) if ACCEPT in headers else None,
