@@ -1,0 +1,300 @@
+"""A bucket of S3, call by call: each method is one request, signed, and its answer understood.
+
+What several requests make of it is decided elsewhere. Every body carries a checksum: without one an
+engine may keep a body that broke off as a whole one.
+"""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from hashlib import md5
+from time import time
+from typing import Literal, NamedTuple, TypeVar
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+from awscrt.checksums import crc64nvme
+from msgspec import Struct
+
+from pannier_gateway.errors import ObjectNotFound, StoreMisanswered
+from pannier_gateway.stores.base import Buffer
+from pannier_gateway.stores.s3 import answers
+from pannier_gateway.stores.s3.answers import MOST_LISTED, MOST_TOLD, ListedPage, NotXml, Refusal
+from pannier_gateway.stores.s3.credentials import CredentialSource
+from pannier_gateway.stores.s3.refusals import broken, refused
+from pannier_gateway.stores.s3.signing import Signer, Unsigned
+from pannier_gateway.upstream.connection import Answer, Patience
+from pannier_gateway.upstream.errors import ExchangeError
+from pannier_gateway.upstream.pool import Pool
+from pannier_gateway.upstream.request import Request, Streamed
+
+SLOW_ANSWER_SECONDS = 60.0  # to a body that the store has to put away first
+EXPECTING = 1 << 20  # bytes of a body from which on the store is asked before they are sent
+UNMET = {304, 412}
+CRC64NVME = "x-amz-checksum-crc64nvme"
+
+Headers = Mapping[str, str]
+Pieces = AsyncIterable[Buffer]
+NO_HEADERS: Headers = {}
+Checksum = Literal["crc64nvme", "md5", "none"]
+
+
+T = TypeVar("T")
+
+HEADS = {301: "PermanentRedirect", 400: "BadRequest", 403: "AccessDenied", 404: "NoSuchKey"}
+CONFLICTS = {"ConditionalRequestConflict", "PreconditionFailed"}
+
+
+class Unmet(Exception):
+    """A condition of the request does not hold, as the store sees it."""
+
+
+class Address(NamedTuple):
+    """Where a bucket is: `host` as it stands in requests, with a port where that is not usual.
+
+    `label` is what the manifests call it. `root` is the path before every key: `/bucket` for path
+    addressing, nothing for virtual hosts.
+    """
+
+    label: str
+    name: str
+    host: str
+    root: str
+
+
+class Call(Struct, frozen=True):
+    """One request. `key` None is the bucket itself."""
+
+    method: str
+    key: str | None = None
+    query: Headers = NO_HEADERS
+    headers: Headers = NO_HEADERS
+    body: Buffer | Streamed = b""
+
+
+class SentPart(NamedTuple):
+    """A part that the store has: its entity tag, and the CRC64NVME where it was sent along."""
+
+    tag: str
+    checksum: str | None = None
+
+    def listed(self, number: int) -> str:
+        given = self.checksum
+        checksum = f"<ChecksumCRC64NVME>{given}</ChecksumCRC64NVME>" if given else ""
+        tag = f"<ETag>{escape(self.tag)}</ETag>"
+        return f"<Part><PartNumber>{number}</PartNumber>{tag}{checksum}</Part>"
+
+
+class S3Bucket:
+    """Raises, of PannierError, what `refusals` makes of the answers; Unmet; ObjectNotFound."""
+
+    def __init__(
+        self,
+        address: Address,
+        pool: Pool,
+        signer: Signer,
+        credentials: CredentialSource,
+        patience: Patience,
+    ) -> None:
+        self.name = address.name
+        self.place = f"Bucket {address.label} ({address.name!r} at {pool.endpoint})"
+        self._address = address
+        self._pool = pool
+        self._signer = signer
+        self._credentials = credentials
+        self._patience = patience
+
+    def __repr__(self) -> str:
+        return f"<S3Bucket {self._address.name} of {self._pool.endpoint}>"
+
+    @asynccontextmanager
+    async def read(self, key: str, headers: Headers = NO_HEADERS) -> AsyncIterator[Answer]:
+        """The object, from which its bytes are to be taken within the block."""
+        asked = {**headers, "x-amz-checksum-mode": "ENABLED"}
+        async with self._answer(Call("GET", key, headers=asked)) as answer:
+            yield answer
+
+    async def head(self, key: str) -> Answer:
+        async with self._answer(Call("HEAD", key)) as answer:
+            return answer
+
+    async def put(
+        self, key: str, body: Buffer, headers: Headers, checksum: Checksum = "crc64nvme"
+    ) -> None:
+        await self._done(Call("PUT", key, {}, {**headers, **await checked(body, checksum)}, body))
+
+    async def put_slowly(self, key: str, body: bytes, pieces: Pieces, headers: Headers) -> None:
+        """Put `body` as it comes in `pieces`."""
+        told = {**headers, **await checked(body, "crc64nvme")}
+        await self._done(Call("PUT", key, {}, told, Streamed(pieces, len(body))))
+
+    async def delete(self, key: str, headers: Headers = NO_HEADERS) -> None:
+        """Whether or not there was one."""
+        await self._done(Call("DELETE", key, headers=headers))
+
+    async def copy(self, source: str, key: str, headers: Headers) -> None:
+        """Copy an object onto another key, or itself, with the metadata of `headers`."""
+        told = {
+            "x-amz-copy-source": self._source(source),
+            "x-amz-metadata-directive": "REPLACE",
+            **headers,
+        }
+        self._unless_error(await self._done(Call("PUT", key, {}, told)))
+
+    async def listed(
+        self, prefix: str, start_after: str, most: int, token: str | None, *, encoded: bool
+    ) -> ListedPage:
+        """Keys in order. `encoded` asks for an encoding, for keys that XML can't hold; there are
+        engines that promise it and do not do it."""
+        query = {"list-type": "2", "max-keys": str(most)}
+        if encoded:
+            query["encoding-type"] = "url"
+        if prefix:
+            query["prefix"] = prefix
+        if token is not None:
+            query["continuation-token"] = token
+        elif start_after:
+            query["start-after"] = start_after
+        text = await self._done(Call("GET", query=query), MOST_LISTED)
+        return self._understood(partial(answers.listed_page, encoded=encoded), text)
+
+    async def begin_upload(self, key: str, headers: Headers, *, whole_checksum: bool) -> str:
+        """A multipart upload of `key`; its id."""
+        told = dict(headers)
+        if whole_checksum:
+            told |= {
+                "x-amz-checksum-algorithm": "CRC64NVME",
+                "x-amz-checksum-type": "FULL_OBJECT",
+            }
+        text = await self._done(Call("POST", key, {"uploads": ""}, told))
+        return self._understood(answers.upload_id, text)
+
+    async def upload_part(
+        self, key: str, part: Headers, body: Buffer, checksum: Checksum = "crc64nvme"
+    ) -> "SentPart":
+        headers = await checked(body, checksum)
+        async with self._answer(Call("PUT", key, part, headers, body)) as answer:
+            await answer.whole(MOST_TOLD)
+            return SentPart(answer.headers.get("etag", ""), headers.get(CRC64NVME))
+
+    async def copy_part(self, source: str, key: str, part: Headers, headers: Headers) -> "SentPart":
+        """Make a part of an object that is there."""
+        told = {"x-amz-copy-source": self._source(source), **headers}
+        text = await self._done(Call("PUT", key, part, told))
+        self._unless_error(text)
+        return SentPart(self._understood(answers.copied_tag, text))
+
+    async def end_upload(
+        self, key: str, upload_id: str, parts: Sequence["SentPart"], headers: Headers
+    ) -> None:
+        """Make the object of its parts, in order."""
+        listed = "".join(part.listed(number) for number, part in enumerate(parts, 1))
+        body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
+        told = {**headers, "content-type": "application/xml"}
+        self._unless_error(await self._done(Call("POST", key, {"uploadId": upload_id}, told, body)))
+
+    async def abort_upload(self, key: str, upload_id: str) -> None:
+        await self._done(Call("DELETE", key, {"uploadId": upload_id}))
+
+    async def tag(self, key: str, tags: Mapping[str, str]) -> None:
+        pairs = "".join(
+            f"<Tag><Key>{escape(name)}</Key><Value>{escape(text)}</Value></Tag>"
+            for name, text in tags.items()
+        )
+        body = f"<Tagging><TagSet>{pairs}</TagSet></Tagging>".encode()
+        await self._done(Call("PUT", key, {"tagging": ""}, await checked(body, "md5"), body))
+
+    async def tags(self, key: str) -> bytes:
+        return await self._done(Call("GET", key, {"tagging": ""}))
+
+    async def lifecycle(self) -> bytes:
+        return await self._done(Call("GET", query={"lifecycle": ""}))
+
+    # One exchange
+
+    @asynccontextmanager
+    async def _answer(self, call: Call) -> AsyncIterator[Answer]:
+        request = await self._request(call)
+        patience = self._patience
+        if call.method in {"PUT", "POST"}:
+            patience = patience._replace(first_byte=max(SLOW_ANSWER_SECONDS, patience.first_byte))
+        try:
+            async with self._pool.exchange(request, patience) as answer:
+                if answer.status >= 300:
+                    await self._refuse(call, answer)
+                if answer.early:
+                    raise StoreMisanswered(f"{self.place} took a body before it had all of it")
+                yield answer
+        except ExchangeError as error:
+            raise broken(self.place, error) from error
+
+    async def _done(self, call: Call, most: int = MOST_TOLD) -> bytes:
+        async with self._answer(call) as answer:
+            return await answer.whole(most)
+
+    async def _request(self, call: Call) -> Request:
+        path = self._address.root or "/"
+        if call.key is not None:
+            path = f"{self._address.root}/{quote(call.key, safe='/-_.~')}"
+        pairs = sorted((percent(name), percent(text)) for name, text in call.query.items())
+        query = "&".join(f"{name}={text}" for name, text in pairs)
+        headers = {"host": self._address.host, **call.headers}
+        credentials = await self._credentials.current()
+        if credentials is not None:
+            unsigned = Unsigned(call.method, path, query, headers)
+            headers = self._signer.sign(unsigned, credentials, int(time()))
+        target = f"{path}?{query}" if query else path
+        expect = not isinstance(call.body, Streamed) and len(call.body) >= EXPECTING
+        return Request(call.method, target, list(headers.items()), call.body, expect)
+
+    async def _refuse(self, call: Call, answer: Answer) -> None:
+        if answer.status in UNMET:
+            raise Unmet
+        text = await answer.whole(MOST_TOLD)
+        what = answers.refusal(answer.status, text)
+        if call.method == "HEAD":
+            what = Refusal(what.status, HEADS.get(what.status, ""), "no body, it is HEAD")
+        if what.code == "NoSuchKey":
+            raise ObjectNotFound(f"{self.place} has no {call.key!r}")
+        if what.code in CONFLICTS:
+            raise Unmet
+        raise refused(self.place, what)
+
+    def _source(self, key: str) -> str:
+        return f"/{self._address.name}/{quote(key, safe='/-_.~')}"
+
+    def _unless_error(self, text: bytes) -> None:
+        found = answers.error_inside(text)
+        if found is not None:
+            raise Unmet if found.code == "PreconditionFailed" else refused(self.place, found)
+
+    def _understood(self, read: Callable[[bytes], T], text: bytes) -> T:
+        try:
+            return read(text)
+        except NotXml as error:
+            raise StoreMisanswered(f"{self.place} does not answer as S3 does: {error}") from error
+
+
+async def checked(body: Buffer, checksum: Checksum) -> dict[str, str]:
+    """The header that lets the store tell whether it has these bytes."""
+    if checksum == "none":
+        return {}
+    if checksum == "crc64nvme":
+        return {CRC64NVME: encoded(crc64nvme(body).to_bytes(8, "big"))}
+    digest = await asyncio.to_thread(md5, body, usedforsecurity=False)
+    return {"content-md5": encoded(digest.digest())}
+
+
+def encoded(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()
+
+
+def part(upload_id: str, number: int) -> Headers:
+    """The query that names a part."""
+    return {"partNumber": str(number), "uploadId": upload_id}
+
+
+def percent(text: str) -> str:
+    return quote(text, safe="-_.~")

@@ -1,0 +1,165 @@
+"""Listings: what the engine lists, in order, with the records that only HEAD tells.
+
+A listing of S3 knows neither expiry nor metadata. What HEAD told once counts for as long as the
+engine lists the key with the same entity tag and time; of keys that fold into one prefix a single
+living one is enough; and what else has to be asked is asked many at once.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import NamedTuple, Protocol
+
+from pannier_gateway.clock import Clock
+from pannier_gateway.stores.base import Listing, Page, Record, common_prefix, resumed_prefix
+from pannier_gateway.stores.s3.answers import Listed, ListedPage
+from pannier_gateway.stores.s3.keys import Layout, path_of, stored, stored_prefix
+from pannier_gateway.stores.s3.metadata import Stored, seconds_of
+
+AT_ONCE = 16  # HEADs of one listing
+MOST_LISTED = 1000
+REMEMBERED = 16_384  # records: some 15 MiB
+SETTLED_SECONDS = 2  # engines tell times in seconds: a younger object may change and look the same
+LAST = "\U0010fffd"  # sorts after whatever else follows a prefix
+
+Look = Callable[[str], Awaitable[Stored | None]]
+
+
+class Keys(Protocol):
+    """What a listing asks of a bucket."""
+
+    async def listed(
+        self, prefix: str, start_after: str, most: int, token: str | None, *, encoded: bool
+    ) -> ListedPage: ...
+
+
+class Candidate(NamedTuple):
+    """A path that the engine lists, and the prefix that it folds into."""
+
+    path: str
+    listed: Listed
+    folded: str | None
+
+
+class Lister:
+    """Lists one bucket. `look` asks HEAD of a path; `hidden` is the prefix of the gateway's own."""
+
+    def __init__(self, keys: Keys, look: Look, clock: Clock, hidden: str) -> None:
+        self._keys = keys
+        self._look = look
+        self._clock = clock
+        self._hidden = hidden
+        self._known: OrderedDict[Listed, Record] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Lister, {len(self._known)} records known>"
+
+    async def page(self, listing: Listing, layout: Layout) -> Page:
+        records: list[Record] = []
+        prefixes: list[str] = []
+        last = ""
+        async with aclosing(self._entries(listing, layout)) as entries:
+            async for entry in entries:
+                if len(records) + len(prefixes) == listing.limit:
+                    return Page(tuple(records), tuple(prefixes), last)
+                if isinstance(entry, Record):
+                    records.append(entry)
+                    last = entry.path
+                else:
+                    prefixes.append(entry)
+                    last = entry
+        return Page(tuple(records), tuple(prefixes))
+
+    async def _entries(
+        self, listing: Listing, layout: Layout
+    ) -> AsyncGenerator[Record | str, None]:
+        """What the listing shows from its start on: living records and prefixes, in order."""
+        prefix = stored_prefix(listing.prefix, layout)
+        most = MOST_LISTED if listing.delimiter else min(MOST_LISTED, listing.limit + 1)
+        shown = resumed_prefix(listing)
+        encoded = layout != "marked"  # whose keys XML can hold
+        start, token = begin(listing, layout), None
+        while True:
+            page = await self._keys.listed(prefix, start, most, token, encoded=encoded)
+            candidates = self._candidates(page, listing, layout)
+            async for entry in self._living(candidates, shown):
+                shown = entry if isinstance(entry, str) else None
+                yield entry
+            if page.token is None:
+                return
+            start, token = "", page.token
+            if candidates and shown is not None and candidates[-1].folded == shown:
+                start, token = stored_prefix(shown, layout) + LAST, None  # all of it is told
+
+    def _candidates(self, page: ListedPage, listing: Listing, layout: Layout) -> list[Candidate]:
+        found = ((path_of(each.key, layout), each) for each in page.keys)
+        return [
+            Candidate(path, each, common_prefix(path, listing))
+            for path, each in found
+            if path is not None and not each.key.startswith(self._hidden)
+            if path > listing.start_after and path.startswith(listing.prefix)
+        ]
+
+    async def _living(
+        self, candidates: list[Candidate], shown: str | None
+    ) -> AsyncGenerator[Record | str, None]:
+        """What becomes of the candidates of a page, `shown` having been told before."""
+        at = 0
+        while chosen := choose(candidates, at, shown):
+            asked = [self._record(candidates[index]) for index in chosen]
+            at = chosen[-1] + 1
+            for index, record in zip(chosen, await asyncio.gather(*asked), strict=True):
+                folded = candidates[index].folded
+                if record is not None:
+                    shown = folded
+                    yield record if folded is None else folded
+                elif folded is not None:
+                    at = index + 1  # another one of the same prefix may be alive
+                    break
+
+    async def _record(self, candidate: Candidate) -> Record | None:
+        record = self._known.get(candidate.listed)
+        if record is None:
+            found = await self._look(candidate.path)
+            if found is None:
+                return None
+            record = found.record
+            if settled(found, candidate.listed):
+                self._remember(candidate.listed, record)
+        else:
+            self._known.move_to_end(candidate.listed)
+        return None if record.expired(self._clock()) else record
+
+    def _remember(self, listed: Listed, record: Record) -> None:
+        self._known[listed] = record
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+
+def begin(listing: Listing, layout: Layout) -> str:
+    """The key after which the engine shall list."""
+    told = resumed_prefix(listing)
+    if told is not None:
+        return stored_prefix(told, layout) + LAST
+    return stored(listing.start_after, layout) if listing.start_after else ""
+
+
+def choose(candidates: Sequence[Candidate], at: int, shown: str | None) -> list[int]:
+    """The next ones to ask about, from `at` on: one of each prefix that has not been told."""
+    chosen: list[int] = []
+    for index in range(at, len(candidates)):
+        folded = candidates[index].folded
+        if folded is not None and folded == shown:
+            continue
+        chosen.append(index)
+        shown = folded
+        if len(chosen) == AT_ONCE:
+            break
+    return chosen
+
+
+def settled(found: Stored, listed: Listed) -> bool:
+    """Whether this is the object as listed, and so old that no other one could look the same."""
+    age = seconds_of(found.date) - seconds_of(found.modified)
+    return found.tag == listed.tag and age > SETTLED_SECONDS

@@ -1,0 +1,338 @@
+"""What an engine really does, asked once in a corner of the bucket: many accept a condition and
+ignore it, a checksum and drop it, a key and file it under another.
+
+The findings are kept in the bucket itself, for every gateway and for ever: were the layout of keys
+to change, objects would be lost from sight.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from pannier_gateway.errors import (
+    BadRequest,
+    ObjectNotFound,
+    PannierError,
+    StoreMisanswered,
+    StoreRefused,
+    StoreUnavailable,
+)
+from pannier_gateway.stores.s3.bucket import CRC64NVME, Headers, S3Bucket, Unmet, encoded
+from pannier_gateway.stores.s3.keys import Layout, stored
+from pannier_gateway.stores.s3.metadata import Stored, stored_object
+from pannier_gateway.stores.s3.multipart import Upload
+from pannier_gateway.stores.s3.traits import Traits
+
+log = logging.getLogger("pannier.store")
+
+FINDINGS = "engine.json"
+ROUNDS = 4
+BODIES = [bytes([number]) * (number + 2) for number in range(8)]  # of as many writers at once
+TOGETHER_SECONDS = 1.0  # how long writers wait for each other
+LOOKING_SECONDS = 0.05  # what an engine gets to look whether a condition holds
+NOBODYS = '"00000000000000000000000000000000"'
+PLAIN: Headers = {"content-type": "application/octet-stream"}
+LAYOUTS: tuple[Layout, ...] = ("plain", "escaped", "marked")
+FORMS: tuple[Literal["quoted", "bare"], ...] = ("quoted", "bare")
+MOST_LISTED = 1000
+MOST_BODY = 4096
+ODD = [
+    *("a//b", "d/../e", "f/./g", "folder/", ".dot", "-", "%2F +?#&"),
+    *("control\x01\n", "last\uffff", "x", "x/y"),
+]
+
+LONG = "n" * 300
+
+Work = Awaitable[None]
+
+
+class Promise:
+    """The traits of a bucket's engine, found out when they are first asked for.
+
+    While that fails, whoever asks hears why, and the next one tries again.
+    """
+
+    def __init__(self, bucket: S3Bucket, own: str, *, read_only: bool) -> None:
+        self._bucket = bucket
+        self._own = own
+        self._read_only = read_only
+        self._asking: asyncio.Task[Traits] | None = None
+        self.traits: Traits | None = None
+
+    def __repr__(self) -> str:
+        return f"<Promise of {self._bucket.place}: {self.traits}>"
+
+    def __str__(self) -> str:
+        if self.traits is None:
+            return "not probed yet"
+        return f"{self.traits.told}; {'; '.join(self.traits.weaknesses) or 'no weakness'}"
+
+    async def __call__(self) -> Traits:
+        """Raises what the store answers with."""
+        if self.traits is not None:
+            return self.traits
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._find_out())
+        return await asyncio.shield(self._asking)
+
+    async def _find_out(self) -> Traits:
+        self.traits = found = await remembered(self._bucket, self._own, read_only=self._read_only)
+        log.info(
+            "store probed",
+            extra={"store": self._bucket.place, "traits": msgspec.to_builtins(found)},
+        )
+        return found
+
+
+async def remembered(bucket: S3Bucket, own: str, *, read_only: bool) -> Traits:
+    """The traits as they were found first, or are now. Raises what the store answers with."""
+    key = f"{own}{FINDINGS}"
+    try:
+        async with bucket.read(key) as answer:
+            text = await answer.whole(1 << 16)
+    except ObjectNotFound:
+        if read_only:
+            return Traits()
+        found = await Probe(bucket, f"{own}probe/{secrets.token_hex(8)}/").traits()
+        text = msgspec.json.encode(found)
+        await bucket.put(key, text, {"content-type": "application/json"}, found.checksum)
+        return found
+    try:
+        return msgspec.json.decode(text, type=Traits)
+    except msgspec.MsgspecError as error:
+        raise StoreMisanswered(
+            f"{bucket.place}: {key} can't be read: {error}: it says how the keys of this bucket "
+            "are laid out; restore it, or run a newer gateway"
+        ) from error
+
+
+class Probe:
+    """Asks in `corner`, a prefix of its own, and leaves nothing there."""
+
+    def __init__(self, bucket: S3Bucket, corner: str) -> None:
+        self._bucket = bucket
+        self._corner = corner
+        self._used: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<Probe of {self._bucket.place}>"
+
+    async def traits(self) -> Traits:
+        """Raises what the store answers with, and StoreRefused for one that keeps no keys."""
+        try:
+            traits = await self._with_checksum(Traits(layout=await self._layout()))
+            traits = replace(traits, create=await self._one_wins(self._creators))
+            traits = await self._with_replacing(traits)
+            if traits.replace is not None:
+                traits = await self._with_more(traits)
+            return replace(traits, tags=await self._tags(), lifecycle=await self._lifecycle())
+        finally:
+            await self._clear()
+
+    # Keys
+
+    async def _layout(self) -> Layout:
+        """The one that changes keys least, of those that this engine keeps apart."""
+        for paths in ([*ODD, LONG], ODD):  # an engine may refuse long ones: it says so then
+            for layout in LAYOUTS:
+                if await self._keeps(layout, paths):
+                    return layout
+        raise StoreRefused(
+            f"{self._bucket.place} does not keep keys apart, in no way that the gateway knows: "
+            "objects would overwrite each other; use another store"
+        )
+
+    async def _keeps(self, layout: Layout, paths: Sequence[str]) -> bool:
+        """Whether each of the odd paths holds what was put there, and is listed."""
+        prefix = f"{self._corner}{layout}-{len(paths)}/"
+        keys = {prefix + stored(path, layout): path.encode() for path in paths}
+        self._used |= keys.keys()
+        try:
+            for key, body in keys.items():
+                await self._bucket.put(key, body, PLAIN)
+            listed = await self._bucket.listed(
+                prefix, "", MOST_LISTED, None, encoded=layout != "marked"
+            )
+            found = {key: await self._body(key) for key in keys}
+        except (PannierError, Unmet):
+            return False
+        return found == keys and {each.key for each in listed.keys} == keys.keys()
+
+    # Checksums
+
+    async def _with_checksum(self, traits: Traits) -> Traits:
+        """The one that keeps the engine from storing other bytes than were sent."""
+        if await self._refuses({CRC64NVME: encoded(bytes(8))}):
+            return replace(traits, checksum="crc64nvme", verified=True)
+        if await self._refuses({"content-md5": encoded(bytes(16))}):
+            return replace(traits, checksum="md5", verified=True)
+        return traits
+
+    async def _refuses(self, wrong: Headers) -> bool:
+        key = self._new_key()
+        try:
+            await self._bucket.put(key, b"sound", {**PLAIN, **wrong}, "none")
+        except PannierError:
+            return await self._find(key) is None
+        return False
+
+    # Conditions
+
+    async def _with_replacing(self, traits: Traits) -> Traits:
+        for form in FORMS:
+            trial = replace(traits, replace=form)
+            if await self._one_wins(partial(self._replacers, trial)):
+                return trial
+        return traits
+
+    async def _with_more(self, traits: Traits) -> Traits:
+        ends = [partial(self._completers, traits, over=over) for over in (True, False)]
+        complete = all([await self._one_wins(each) for each in ends])
+        copy, delete = await self._copies(traits), await self._deletes()
+        return replace(traits, complete=complete, copy=copy, delete=delete)
+
+    async def _one_wins(self, crowd: Callable[[str], Awaitable[Sequence[Work]]]) -> bool:
+        """Whether of many writers at once, all under one condition, exactly one succeeds."""
+        for _ in range(ROUNDS):
+            key = self._new_key()
+            ended = await asyncio.gather(*(won(work) for work in await crowd(key)))
+            if sum(ended) != 1:
+                return False
+        return True
+
+    async def _creators(self, key: str) -> Sequence[Work]:
+        return self._held(key, {**PLAIN, "if-none-match": "*"})
+
+    async def _replacers(self, traits: Traits, key: str) -> Sequence[Work]:
+        guard = traits.guard(await self._put_and_find(key))
+        return self._held(key, {**PLAIN, **guard})
+
+    def _held(self, key: str, headers: Headers) -> Sequence[Work]:
+        """Writers who send their last byte when all have sent the others: an engine that looks at
+        a condition before it writes has looked by then, for everybody."""
+        line = StartLine(len(BODIES))
+        put = self._bucket.put_slowly
+        return [put(key, body, line.pieces(body), headers) for body in BODIES]
+
+    async def _completers(self, traits: Traits, key: str, *, over: bool) -> Sequence[Work]:
+        """Uploads of one part each, over an object or where none is."""
+        guard = traits.guard(await self._put_and_find(key) if over else None)
+        return [self._upload(traits, key, body, guard) for body in BODIES]
+
+    async def _upload(self, traits: Traits, key: str, body: bytes, guard: Headers) -> None:
+        async with Upload.begin(self._bucket, key, PLAIN, traits) as upload:
+            await upload.send(body)
+            await upload.finish(guard)
+
+    async def _copies(self, traits: Traits) -> bool:
+        """Whether a copy onto an object obeys a condition on that object."""
+        key = self._new_key()
+        found = await self._put_and_find(key)
+        right = {**PLAIN, **traits.guard(found)}
+        wrong = {**PLAIN, **traits.guard(replace(found, tag=NOBODYS))}
+        copy = self._bucket.copy
+        return not await won(copy(key, key, wrong)) and await won(copy(key, key, right))
+
+    async def _deletes(self) -> bool:
+        """Whether a delete obeys a condition, either way."""
+        key = self._new_key()
+        found = await self._put_and_find(key)
+        refused = not await won(self._bucket.delete(key, {"if-match": NOBODYS}))
+        return refused and await won(self._bucket.delete(key, {"if-match": found.tag}))
+
+    # Extras
+
+    async def _tags(self) -> bool:
+        key = self._new_key()
+        await self._put_and_find(key)
+        try:
+            await self._bucket.tag(key, {"expires": "probe"})
+            return b"probe" in await self._bucket.tags(key)
+        except PannierError:
+            return False
+
+    async def _lifecycle(self) -> bool:
+        try:
+            await self._bucket.lifecycle()
+        except PannierError as error:
+            return "NoSuchLifecycleConfiguration" in str(error)
+        return True
+
+    # Objects of the probe
+
+    def _new_key(self) -> str:
+        key = f"{self._corner}{secrets.token_hex(8)}"
+        self._used.add(key)
+        return key
+
+    async def _put_and_find(self, key: str) -> Stored:
+        await self._bucket.put(key, b"before", PLAIN)
+        found = await self._find(key)
+        if found is None:
+            raise StoreMisanswered(f"{self._bucket.place} does not have what it took")
+        return found
+
+    async def _find(self, key: str) -> Stored | None:
+        try:
+            return stored_object(key, (await self._bucket.head(key)).headers)
+        except ObjectNotFound:
+            return None
+
+    async def _body(self, key: str) -> bytes:
+        async with self._bucket.read(key) as answer:
+            return await answer.whole(MOST_BODY)
+
+    async def _clear(self) -> None:
+        """Delete what was put, by its name, and then what is listed under other names."""
+        try:
+            for key in sorted(self._used):
+                await self._forget(key)
+            page = await self._bucket.listed(self._corner, "", MOST_LISTED, None, encoded=False)
+            for each in page.keys:
+                await self._forget(each.key)
+        except PannierError as error:
+            left = {"store": self._bucket.place, "prefix": self._corner, "error": str(error)}
+            log.warning("probe left behind", extra=left)
+
+    async def _forget(self, key: str) -> None:
+        """What the engine does not take as a key can't be there."""
+        with suppress(ObjectNotFound, Unmet, BadRequest, StoreRefused):
+            await self._bucket.delete(key)
+
+
+class StartLine:
+    """Where writers wait for each other, but not for ever: some are refused at once."""
+
+    def __init__(self, writers: int) -> None:
+        self._missing = writers
+        self._all_there = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<StartLine, {self._missing} missing>"
+
+    async def pieces(self, body: bytes) -> AsyncIterator[bytes]:
+        yield body[:-1]
+        self._missing -= 1
+        if not self._missing:
+            self._all_there.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TOGETHER_SECONDS):
+                await self._all_there.wait()
+                await asyncio.sleep(LOOKING_SECONDS)
+        yield body[-1:]
+
+
+async def won(work: Work) -> bool:
+    """Whether a write under a condition was done; one that is refused for good was not."""
+    try:
+        await work
+    except (Unmet, ObjectNotFound, StoreRefused, StoreUnavailable):
+        return False
+    return True

@@ -1,0 +1,96 @@
+"""What a store's refusals and broken exchanges mean for the caller: pure, one table.
+
+Every message names the bucket, its endpoint and what to check.
+"""
+
+from pannier_gateway.errors import (
+    BadRequest,
+    PannierError,
+    StoreFull,
+    StoreMisanswered,
+    StoreRefused,
+    StoreTimedOut,
+    StoreUnavailable,
+)
+from pannier_gateway.stores.s3.answers import Refusal
+from pannier_gateway.upstream.errors import (
+    AnswerCut,
+    AnswerMalformed,
+    AnswerTooLong,
+    ConnectTimedOut,
+    ExchangeError,
+    FirstByteTimedOut,
+    ProgressTimedOut,
+    TlsFailed,
+)
+
+KEY = "check the Bucket's credentials (s3.auth)"
+WHERE = "check s3.bucket, s3.region and endpoints"
+
+ADVICE = {
+    "SignatureDoesNotMatch": f"the secret key does not fit the access key: {KEY}",
+    "InvalidAccessKeyId": f"the store does not know the access key: {KEY}",
+    "XAdminUserNotFound": f"the store does not know the access key: {KEY}",
+    "NotSignedUp": f"the store does not know the access key: {KEY}",
+    "InvalidToken": f"the session token is not valid: {KEY}",
+    "ExpiredToken": f"the session token has expired: {KEY}",
+    "AccessDenied": f"the key pair may not do this: {KEY}, and what the store allows it",
+    "AllAccessDisabled": f"the key pair may not do this: {KEY}",
+    "NoSuchBucket": f"the store has no such bucket: {WHERE}",
+    "InvalidBucketName": f"the store takes no such bucket name: {WHERE}",
+    "PermanentRedirect": f"the bucket is elsewhere: {WHERE}",
+    "AuthorizationHeaderMalformed": f"the region is another one: {WHERE}",
+    "IncorrectRegion": f"the region is another one: {WHERE}",
+    "RequestTimeTooSkewed": "the clocks differ: check that of this machine and the store's",
+    "BadDigest": "the bytes were damaged on their way: check the network and what lies on it",
+    "XAmzContentChecksumMismatch": "the bytes were damaged on their way: check the network",
+    "InvalidDigest": "the bytes were damaged on their way: check the network",
+}
+FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "TooManyObjects"}
+CALLERS = {
+    "EntityTooLarge",
+    "KeyTooLongError",
+    "MetadataTooLarge",
+    "XMinioInvalidObjectName",
+    "InvalidURI",
+}
+BUSY = {"SlowDown", "ServiceUnavailable", "TooManyRequests", "RequestLimitExceeded", "Throttling"}
+
+
+def refused(place: str, what: Refusal) -> PannierError:
+    """The error for an answer that refuses; `place` names bucket and endpoint."""
+    said = f"{what.status} {what.code}".strip()
+    if what.code in FULL or what.status == 507:
+        return StoreFull()
+    if what.code in CALLERS:
+        return BadRequest(f"{place} keeps no such object ({said}): {what.message}")
+    if what.code in ADVICE:
+        return StoreRefused(f"{place} refuses ({said}): {ADVICE[what.code]}")
+    if what.code in BUSY or what.status in {429, 503}:
+        return StoreUnavailable(f"{place} is busy ({said}): ask again later")
+    return unexplained(f"{place}: {said}", what)
+
+
+def unexplained(said: str, what: Refusal) -> PannierError:
+    if not what.code and what.status < 500:
+        return StoreMisanswered(
+            f"{said}: this is not how S3 answers ({what.message!r}): {WHERE}, "
+            "and what stands in front of the store"
+        )
+    kind = StoreUnavailable if what.status >= 500 else StoreRefused
+    return kind(f"{said}: {what.message}")
+
+
+def broken(place: str, error: ExchangeError) -> PannierError:
+    """The error for an exchange that came to no answer."""
+    match error:
+        case ConnectTimedOut() | FirstByteTimedOut() | ProgressTimedOut():
+            return StoreTimedOut(f"{place}: {error}")
+        case TlsFailed():
+            return StoreRefused(f"{place}: {error}: check the Bucket's tls block")
+        case AnswerMalformed() | AnswerTooLong():
+            return StoreMisanswered(f"{place} does not answer as S3 does: {error}: {WHERE}")
+        case AnswerCut():
+            return StoreUnavailable(f"{place} broke off: {error}")
+        case _:
+            return StoreUnavailable(f"{place} can't be reached: {error}: {WHERE}")

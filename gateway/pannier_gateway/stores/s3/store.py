@@ -1,0 +1,304 @@
+"""The S3 store: the Store seam over one bucket, as far as its engine keeps its word.
+
+Conditions are decided here, on what HEAD tells, and guarded by the engine's own: a write says that
+it counts only while all is still as it was seen. Where the engine does not obey that, only writers
+of this process are kept from overtaking each other.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pannier_gateway.clock import Clock, system_clock
+from pannier_gateway.conditions import UNCONDITIONAL, Conditions, check_write
+from pannier_gateway.errors import (
+    BadRequest,
+    NotOffered,
+    ObjectExpired,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreUnavailable,
+)
+from pannier_gateway.stores.base import Buffer, Draft, Listing, Page, Record, Source
+from pannier_gateway.stores.s3.bucket import S3Bucket, Unmet
+from pannier_gateway.stores.s3.keys import stored
+from pannier_gateway.stores.s3.listing import Lister
+from pannier_gateway.stores.s3.metadata import Stored, headers_of, stored_object
+from pannier_gateway.stores.s3.multipart import Parts, Upload
+from pannier_gateway.stores.s3.reading import WHOLE, S3Reading
+from pannier_gateway.stores.s3.traits import Traits
+from pannier_gateway.stores.s3.turns import Turns
+
+TRIES = 8  # of a guarded write, while others change the same object
+LONGEST_KEY = 1024  # bytes
+
+
+class S3Store:
+    """Implements Store. `traits` tells what the engine can do, and raises when it can't be had;
+    `own` is the prefix of the keys that the gateway keeps for itself."""
+
+    def __init__(
+        self,
+        bucket: S3Bucket,
+        traits: Callable[[], Awaitable[Traits]],
+        own: str,
+        clock: Clock = system_clock,
+        storage_class: str | None = None,
+    ) -> None:
+        self._bucket = bucket
+        self._traits = traits
+        self._own = own
+        self._clock = clock
+        self._kind = {} if storage_class is None else {"x-amz-storage-class": storage_class}
+        self._turns = Turns()
+        self._lister = Lister(bucket, self._look, clock, own)
+
+    def __repr__(self) -> str:
+        return f"<S3Store {self._bucket.place}>"
+
+    def __str__(self) -> str:
+        """Where it is, and what its engine was found to do."""
+        return f"S3, {self._bucket.place}, {self._traits}"
+
+    @property
+    def lost(self) -> bool:
+        """An engine is asked anew each time: there is nothing to be lost."""
+        return False
+
+    @asynccontextmanager
+    async def open(self, path: str) -> AsyncIterator[S3Reading]:
+        key = self._key(path, await self._traits())
+        async with self._bucket.read(key) as answer:
+            found = stored_object(path, answer.headers)
+            self._check_alive(found.record)
+            reading = S3Reading(key, self._bucket, found, answer)
+            if found.record.size > WHOLE:
+                yield reading
+                return
+            await reading.take_whole()
+        yield reading  # its connection serves others already
+
+    async def head(self, path: str) -> Record:
+        found = await self._look(path)
+        if found is None:
+            raise ObjectNotFound(f"no object {path!r}")
+        self._check_alive(found.record)
+        return found.record
+
+    async def put(
+        self,
+        path: str,
+        source: Source,
+        draft: Callable[[], Draft],
+        conditions: Conditions = UNCONDITIONAL,
+    ) -> Record:
+        if not path:
+            raise BadRequest("no object has an empty path")
+        traits = await self._traits()
+        target = Target(path, self._key(path, traits), traits, conditions)
+        if source.whole is not None:
+            return await self._put_whole(target, source.whole, draft())
+        parts = Parts(aiter(source))
+        first = await parts.next()
+        if parts.ended:
+            return await self._put_whole(target, first, draft())
+        return await self._put_parts(target, first, parts, draft)
+
+    async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
+        traits = await self._traits()
+        target = Target(path, self._key(path, traits), traits, conditions)
+        async with self._turns.at(path):
+            for _ in range(TRIES):
+                found = await self._admitted(target)
+                if found is None:
+                    return False
+                try:
+                    guard = {"if-match": found.tag} if traits.delete else {}
+                    await self._bucket.delete(target.key, guard)
+                except (Unmet, ObjectNotFound):
+                    continue  # it has changed meanwhile: look again
+                return not found.record.expired(self._clock())
+        raise self._busy(path)
+
+    async def touch(self, path: str, etag: str, expires: int) -> bool:
+        traits = await self._traits()
+        async with self._turns.at(path):
+            found = await self._look(path)
+            if found is None or found.record.expired(self._clock()) or found.record.etag != etag:
+                return False
+            return await self._describe_anew(
+                found, replace(found.record, expires=expires), self._key(path, traits), traits
+            )
+
+    async def list(self, listing: Listing) -> Page:
+        return await self._lister.page(listing, (await self._traits()).layout)
+
+    # Writing
+
+    async def _put_whole(self, target: "Target", body: Buffer, drafted: Draft) -> Record:
+        """One request, guarded, and again when somebody else was faster but may be overwritten."""
+        self._check_kept(drafted, target.traits)
+        record = recorded(target.path, len(body), drafted)
+        headers = self._headers(record)
+        async with self._turn(target):
+            for _ in range(TRIES):
+                guard = await self._guard(target)
+                try:
+                    checksum = target.traits.checksum
+                    await self._bucket.put(target.key, body, headers | guard, checksum)
+                except Unmet:
+                    continue
+                return record
+        raise self._busy(target.path)
+
+    async def _put_parts(
+        self, target: "Target", first: Buffer, parts: Parts, draft: Callable[[], Draft]
+    ) -> Record:
+        """S3 wants to know all but the bytes when an upload begins: what is only known when the
+        body has ended, the size before encoding, is written behind it."""
+        drafted = draft()
+        self._check_kept(drafted, target.traits)
+        early = replace(drafted.attributes, original_size=None)
+        record = recorded(target.path, 0, replace(drafted, attributes=early))
+        await self._guard(target)  # not to take what can't be kept
+        begun = Upload.begin(self._bucket, target.key, self._headers(record), target.traits)
+        async with begun as upload:
+            await upload.send(first)
+            size = len(first)
+            while not parts.ended:
+                body = await parts.next()
+                await upload.send(body)
+                size += len(body)
+            ended = draft()
+            async with self._turn(target):
+                await self._finish(upload, target)
+        record = replace(record, size=size)
+        if ended.attributes == early:
+            return record
+        return await self._complete(target, replace(record, attributes=ended.attributes), record)
+
+    async def _finish(self, upload: Upload, target: "Target") -> None:
+        for _ in range(TRIES):
+            guard = await self._guard(target)
+            try:
+                await upload.finish(guard if target.traits.complete else {})
+            except Unmet:
+                continue
+            return
+        raise self._busy(target.path)
+
+    async def _complete(self, target: "Target", whole: Record, early: Record) -> Record:
+        """Write what was not known before; what is there stays where that can't be done safely."""
+        found = await self._look(target.path)
+        if found is None or found.record.etag != early.etag:
+            return whole  # somebody else has written since
+        done = await self._describe_anew(found, whole, target.key, target.traits)
+        return whole if done else early
+
+    async def _describe_anew(self, found: Stored, record: Record, key: str, traits: Traits) -> bool:
+        """Give the very object that was found another description, and keep its bytes."""
+        headers = self._headers(record)
+        source = {"x-amz-copy-source-if-match": found.tag}
+        guard = traits.guard(found)
+        try:
+            if traits.copy:
+                await self._bucket.copy(key, key, {**headers, **source, **guard})
+            elif not guard:
+                return False
+            elif record.size <= WHOLE:
+                await self._rewrite(found, key, headers | guard, traits)
+            elif traits.complete:
+                begun = Upload.begin(self._bucket, key, headers, traits, copying=True)
+                async with begun as upload:
+                    await upload.copy(source, record.size)
+                    await upload.finish(guard)
+            else:
+                return False
+        except (Unmet, ObjectNotFound):
+            return False  # it is not there any more
+        return True
+
+    async def _rewrite(
+        self, found: Stored, key: str, headers: dict[str, str], traits: Traits
+    ) -> None:
+        async with self._bucket.read(key, {"if-match": found.tag}) as answer:
+            body = await answer.whole(WHOLE)
+        await self._bucket.put(key, body, headers, traits.checksum)
+
+    # Looking
+
+    async def _look(self, path: str) -> Stored | None:
+        """What is stored at `path`, expired or not."""
+        try:
+            answer = await self._bucket.head(self._key(path, await self._traits()))
+        except ObjectNotFound:
+            return None
+        return stored_object(path, answer.headers)
+
+    async def _admitted(self, target: "Target") -> Stored | None:
+        """What is at the target, if the conditions let it be changed. Raises PreconditionFailed."""
+        found = await self._look(target.path)
+        alive = found is not None and not found.record.expired(self._clock())
+        validators = found.record.validators if found is not None and alive else None
+        if not check_write(target.conditions, validators):
+            raise PreconditionFailed
+        return found
+
+    async def _guard(self, target: "Target") -> dict[str, str]:
+        if target.conditions is UNCONDITIONAL:
+            return {}
+        return target.traits.guard(await self._admitted(target))
+
+    @asynccontextmanager
+    async def _turn(self, target: "Target") -> AsyncIterator[None]:
+        conditional = target.conditions is not UNCONDITIONAL
+        async with self._turns.at(target.path) if conditional else nullcontext():
+            yield
+
+    def _check_alive(self, record: Record) -> None:
+        if record.expired(self._clock()):
+            raise ObjectExpired(f"the time of {record.path!r} is over")
+
+    def _check_kept(self, drafted: Draft, traits: Traits) -> None:
+        if drafted.attributes.policy == "tti" and not traits.moves:
+            raise NotOffered(
+                f"{self._bucket.place} can't move a deadline without the risk of undoing what "
+                "somebody else writes: use the expiration ttl or manual"
+            )
+
+    def _headers(self, record: Record) -> dict[str, str]:
+        return headers_of(record) | self._kind
+
+    def _key(self, path: str, traits: Traits) -> str:
+        key = stored(path, traits.layout)
+        if not key:
+            return f"{self._own}nothing"  # the bucket itself would answer to no key at all
+        if key.startswith(self._own):
+            raise BadRequest(f"paths that begin with {self._own!r} are the gateway's own")
+        if len(key.encode(errors="surrogatepass")) > LONGEST_KEY:
+            raise BadRequest(
+                f"S3 keeps keys of up to {LONGEST_KEY} bytes, that of {path[:40]!r}… is longer: "
+                "shorten it"
+            )
+        return key
+
+    def _busy(self, path: str) -> StoreUnavailable:
+        return StoreUnavailable(f"others keep changing {path!r}: ask again")
+
+
+class Target(Struct, frozen=True):
+    """What a write is about."""
+
+    path: str
+    key: str
+    traits: Traits
+    conditions: Conditions
+
+
+def recorded(path: str, size: int, drafted: Draft) -> Record:
+    """A version that nobody has seen yet."""
+    etag = secrets.token_hex(8)
+    return Record(path, size, etag, drafted.created, drafted.expires, drafted.attributes)

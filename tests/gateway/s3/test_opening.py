@@ -1,0 +1,108 @@
+"""A Bucket's configuration as a store: where it is, and how the two prove themselves."""
+
+import asyncio
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+
+from pannier_gateway.config.model import BucketConfig, ResilienceConfig, S3Config, TlsConfig
+from pannier_gateway.errors import StoreRefused
+from pannier_gateway.stores.s3 import opened
+from pannier_gateway.stores.s3.credentials import Ambient, Anonymous, FromSecret
+from pannier_gateway.stores.s3.opening import credentials_of, patience_of, place_of
+from pannier_gateway.stores.secrets import MountedSecrets
+from support.certificates import Authority, server_context
+from support.scripted import answer, serving
+
+NOWHERE = MountedSecrets(Path("/nowhere"))
+S3 = S3Config(bucket="bkt", region="eu-1", addressing="Path", auth="Anonymous")
+TLS = TlsConfig(
+    secret="identity", min_version="TLS12", relaxed_x509=False, insecure_skip_verify=False
+)
+
+
+def config(*endpoints: str, s3: S3Config = S3, tls: TlsConfig | None = None) -> BucketConfig:
+    return BucketConfig(
+        namespace="ns",
+        name="n",
+        type="S3",
+        access="ReadOnly",
+        deletion_policy="Retain",
+        endpoints=endpoints,
+        tls=tls,
+        s3=s3,
+        resilience=ResilienceConfig(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "addressing", "host", "root", "connect"),
+    [
+        ("http://store:9000", "Path", "store:9000", "/bkt", ("store", 9000)),
+        ("http://store", "VirtualHost", "bkt.store", "", ("bkt.store", 80)),
+        ("https://store:443", "VirtualHost", "bkt.store", "", ("bkt.store", 443)),
+        ("http://[::1]:9000", "Path", "[::1]:9000", "/bkt", ("::1", 9000)),
+        (None, "VirtualHost", "bkt.s3.eu-1.amazonaws.com", "", ("bkt.s3.eu-1.amazonaws.com", 443)),
+    ],
+)
+def test_a_bucket_is_where_its_configuration_says(
+    url: str | None, addressing: str, host: str, root: str, connect: tuple[str, int]
+) -> None:
+    s3 = msgspec.structs.replace(S3, addressing=addressing)
+    bucket = config(*([] if url is None else [url]), s3=s3)
+
+    address, endpoint = place_of(bucket, s3, NOWHERE)
+
+    assert address == ("ns/n", "bkt", host, root)
+    assert (endpoint.host, endpoint.port) == connect
+    assert (endpoint.tls is not None) is (connect[1] == 443)
+
+
+def test_credentials_come_from_where_the_bucket_says() -> None:
+    secret = msgspec.structs.replace(
+        S3, auth="Secret", secret="s", access_key_id_key="id", secret_access_key_key="key"
+    )
+
+    assert isinstance(credentials_of(S3, NOWHERE), Anonymous)
+    assert isinstance(credentials_of(secret, NOWHERE), FromSecret)
+    ambient = msgspec.structs.replace(S3, auth="Ambient")
+    assert isinstance(credentials_of(ambient, NOWHERE), Ambient)
+
+
+def test_timeouts_are_those_of_the_bucket() -> None:
+    patience = patience_of(ResilienceConfig(connect_timeout=0.5, progress_timeout=7.0))
+
+    assert (patience.connect, patience.first_byte, patience.progress) == (0.5, 10.0, 7.0)
+
+
+async def test_a_store_behind_mutual_tls_is_reached_with_the_certificate_of_the_secret(
+    tmp_path: Path,
+) -> None:
+    folder = Authority().issue(tmp_path / "identity")
+    missing = answer("404 Not Found", b"<Error><Code>NoSuchKey</Code></Error>")
+    with serving(missing, tls=server_context(folder, demanding=True)) as server:
+        url = f"https://127.0.0.1:{urlsplit(server.url).port}"
+        async with opened(config(url, tls=TLS), MountedSecrets(tmp_path)) as store:
+            assert not await store.touch("k", "e", 1)
+        for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
+            await asyncio.sleep(0)
+
+    assert server.requests
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [({}, "tls.crt"), ({"tls.crt": "no", "tls.key": "no"}, "tls block can't be used")],
+)
+async def test_certificates_that_can_not_be_used_are_told_of(
+    tmp_path: Path, files: dict[str, str], said: str
+) -> None:
+    (tmp_path / "identity").mkdir()
+    for name, text in files.items():
+        (tmp_path / "identity" / name).write_text(text)
+
+    async with opened(config("https://127.0.0.1:9", tls=TLS), MountedSecrets(tmp_path)) as store:
+        with pytest.raises(StoreRefused, match=said):
+            await store.head("k")

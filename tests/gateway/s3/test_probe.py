@@ -1,0 +1,77 @@
+"""What the probe finds of real engines, and what is remembered of it."""
+
+import asyncio
+
+import pytest
+
+from pannier_gateway.errors import StoreMisanswered, StoreUnavailable
+from pannier_gateway.stores.s3.bucket import S3Bucket
+from pannier_gateway.stores.s3.probe import FINDINGS, Probe, Promise
+from pannier_gateway.stores.s3.traits import Traits
+from support.engines import OWN, VERSITYGW, Engine, bucket_of, client, pool_of, unfinished_uploads
+
+pytestmark = pytest.mark.slow
+
+
+def keys(engine: Engine, bucket: S3Bucket) -> list[str]:
+    listed = client(engine).list_objects_v2(Bucket=bucket.name).get("Contents", [])
+    return [each["Key"] for each in listed]
+
+
+async def test_a_strict_engine_is_found_to_be_what_it_is(strict: Engine, bucket: S3Bucket) -> None:
+    assert await Probe(bucket, OWN).traits() == VERSITYGW
+
+    assert keys(strict, bucket) == []
+    assert unfinished_uploads(strict, bucket.name) == set()
+
+
+async def test_what_was_found_is_remembered_in_the_bucket(strict: Engine, bucket: S3Bucket) -> None:
+    first = Promise(bucket, OWN, read_only=False)
+    found = await asyncio.gather(*(first() for _ in range(5)))
+    assert keys(strict, bucket) == [f"{OWN}{FINDINGS}"]
+
+    changed = b'{"layout":"escaped"}'
+    await bucket.put(f"{OWN}{FINDINGS}", changed, {})
+
+    assert await first() == found[0] == VERSITYGW
+    assert await Promise(bucket, OWN, read_only=False)() == Traits(layout="escaped")
+
+
+async def test_a_bucket_that_may_not_be_written_to_is_not_probed(
+    strict: Engine, bucket: S3Bucket
+) -> None:
+    assert await Promise(bucket, OWN, read_only=True)() == Traits()
+    assert keys(strict, bucket) == []
+
+
+async def test_findings_that_can_not_be_read_are_never_written_over(bucket: S3Bucket) -> None:
+    await bucket.put(f"{OWN}{FINDINGS}", b"{", {})
+
+    for _ in range(2):
+        with pytest.raises(StoreMisanswered, match="how the keys of this bucket"):
+            await Promise(bucket, OWN, read_only=False)()
+
+
+async def test_an_engine_that_comes_late_is_asked_again(strict: Engine, bucket: S3Bucket) -> None:
+    pool = pool_of(strict)
+    late = bucket_of(strict, bucket.name, pool)
+    promise = Promise(late, OWN, read_only=False)
+    endpoint, pool.endpoint = pool.endpoint, pool.endpoint._replace(port=9)
+    with pytest.raises(StoreUnavailable):
+        await promise()
+    assert "not probed yet" in str(promise)
+
+    pool.endpoint = endpoint
+
+    assert await promise() == VERSITYGW
+    assert "keys marked" in str(promise)
+    pool.close()
+    await asyncio.sleep(0)
+
+
+def test_weaknesses_are_told_in_words() -> None:
+    assert (
+        Traits(create=True, replace="bare", complete=True, delete=True, verified=True).weaknesses
+        == []
+    )
+    assert len(Traits().weaknesses) == 6

@@ -1,0 +1,209 @@
+"""What becomes of a store that breaks its word, told by a server that does just that."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+from awscrt.checksums import crc64nvme
+
+from pannier_gateway.conditions import Conditions
+from pannier_gateway.errors import (
+    BadRequest,
+    Damaged,
+    NotOffered,
+    ObjectReplaced,
+    PannierError,
+    StoreMisanswered,
+    StoreRefused,
+    StoreUnavailable,
+)
+from pannier_gateway.span import Span
+from pannier_gateway.stores.base import Attributes, Listing
+from pannier_gateway.stores.s3 import S3Store
+from pannier_gateway.stores.s3.bucket import Address, S3Bucket, encoded
+from pannier_gateway.stores.s3.signing import Signer
+from pannier_gateway.stores.s3.traits import Traits
+from pannier_gateway.upstream.pool import Endpoint, Pool
+from support.engines import CALM, OWN, REGION, Given, store_of
+from support.scripted import Peer, ScriptedServer, answer, serving
+from support.stores import NOON, draft, put, read, streamed, whole
+
+BODY = bytes(range(256)) * 1000
+DATE = "last-modified: Tue, 14 Nov 2023 22:13:20 GMT"
+GUARDED = Traits(create=True, replace="quoted", complete=True, delete=True, verified=True)
+WEAK = Traits()
+
+
+@asynccontextmanager
+async def store_at(server: ScriptedServer, traits: Traits = GUARDED) -> AsyncIterator[S3Store]:
+    port = urlsplit(server.url).port or 0
+    pool = Pool(Endpoint("127.0.0.1", port))
+    address = Address("ns/n", "b", f"127.0.0.1:{port}", "/b")
+    try:
+        yield store_of(S3Bucket(address, pool, Signer(REGION), Given(), CALM), traits)
+    finally:
+        pool.close()
+        for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
+            await asyncio.sleep(0)
+
+
+def found(body: bytes = BODY, *headers: str, tag: str = "e1", status: str = "200 OK") -> bytes:
+    return answer(status, body, f'etag: "{tag}"', DATE, *headers)
+
+
+def told(code: str, status: str) -> bytes:
+    return answer(status, f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode())
+
+
+MISSING = answer("404 Not Found")
+DONE = answer("200 OK")
+
+
+async def test_a_body_that_is_cut_never_ends_like_a_whole_one() -> None:
+    with serving((found()[:-1000],)) as server:
+        async with store_at(server) as store:
+            with pytest.raises(StoreUnavailable, match="1000 bytes too early"):
+                await read(store, "k")
+
+
+@pytest.mark.parametrize("size", [1000, len(BODY)])
+async def test_a_body_that_fails_its_checksum_never_ends(size: int) -> None:
+    right = encoded(crc64nvme(BODY[:size]).to_bytes(8, "big"))
+    checksum = f"x-amz-checksum-crc64nvme: {right}"
+    wrong = b"\1" + BODY[1:size]
+    with serving((found(BODY[:size], checksum), found(wrong, checksum))) as server:
+        async with store_at(server) as store:
+            assert await read(store, "k") == BODY[:size]
+            with pytest.raises(Damaged, match="fails its checksum"):
+                await read(store, "k")
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (found(BODY[5:10], "content-range: bytes 4-8/256000", status="206 Partial"), Damaged),
+        (found(BODY[5:10], "content-range: bytes 5-9/256001", status="206 Partial"), Damaged),
+        (found(BODY), Damaged),
+        (
+            found(BODY[5:10], "content-range: bytes 5-9/256000", tag="e2", status="206 Partial"),
+            ObjectReplaced,
+        ),
+        (told("PreconditionFailed", "412 Precondition Failed"), ObjectReplaced),
+        (told("NoSuchKey", "404 Not Found"), ObjectReplaced),
+        (told("SlowDown", "503 Slow Down"), StoreUnavailable),
+    ],
+)
+async def test_a_range_is_exactly_that_of_the_version_held_open(
+    reply: bytes, error: type[PannierError]
+) -> None:
+    with serving((found(),), (reply,)) as server:
+        async with store_at(server) as store, store.open("k") as reading:
+            with pytest.raises(error):
+                _ = [piece async for piece in reading.chunks(Span(5, 10))]
+
+    assert server.requests[1].headers["if-match"] == '"e1"'
+    assert server.requests[1].headers["range"] == "bytes=5-9"
+
+
+async def test_every_body_goes_with_its_checksum() -> None:
+    upload = answer("200 OK", b"<R><UploadId>u</UploadId></R>")
+    part = answer("200 OK", b"", 'etag: "p"')
+    with serving((DONE, upload, part, part, answer("200 OK", b"<R/>"))) as server:
+        async with store_at(server) as store:
+            await put(store, "small", b"x")
+            await put(store, "large", streamed(BODY * 40, 1 << 20))
+
+    bodies = [request for request in server.requests if request.method == "PUT"]
+    assert len(bodies) == 3
+    for request in bodies:
+        checksum = encoded(crc64nvme(request.body).to_bytes(8, "big"))
+        assert request.headers["x-amz-checksum-crc64nvme"] == checksum
+
+
+async def test_an_error_inside_a_success_is_one_and_the_parts_are_given_up() -> None:
+    upload = answer("200 OK", b"<R><UploadId>u</UploadId></R>")
+    part = answer("200 OK", b"", 'etag: "p"')
+    failed = told("InternalError", "200 OK")
+    with serving((upload, part, part, failed, answer("204 No Content"))) as server:
+        async with store_at(server) as store:
+            with pytest.raises(StoreUnavailable, match="InternalError"):
+                await put(store, "k", streamed(BODY * 40, 1 << 20))
+
+    last = server.requests[-1]
+    assert (last.method, last.target) == ("DELETE", "/b/k?uploadId=u")
+
+
+async def test_a_success_before_all_was_sent_is_none() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(DONE)
+        peer.wait_for_end()
+
+    with serving(script) as server:
+        async with store_at(server) as store:
+            with pytest.raises(StoreMisanswered, match="before it had all"):
+                await put(store, "k", BODY * 20)
+
+
+async def test_html_is_no_answer_of_a_store() -> None:
+    page = answer("400 Bad Request", b"<html>No required SSL certificate was sent")
+    with serving(page) as server:
+        async with store_at(server) as store:
+            with pytest.raises(StoreMisanswered, match="stands in front of the store"):
+                await read(store, "k")
+    with serving(answer("200 OK", b"<html></html>")) as server:
+        async with store_at(server) as store:
+            with pytest.raises(StoreMisanswered):
+                await store.list(Listing(""))
+
+
+async def test_a_store_without_conditions_moves_no_deadline_and_takes_none_to_move() -> None:
+    attributes = Attributes(policy="tti", after=1)
+    with serving((found(),)) as server:
+        async with store_at(server, WEAK) as store:
+            with pytest.raises(NotOffered, match="ttl or manual"):
+                await store.put("k", whole(b"x"), draft(expires=NOON, attributes=attributes))
+            assert server.requests == []
+            assert not await store.touch("k", "e1", NOON * 2)
+
+    assert [request.method for request in server.requests] == ["HEAD"]
+
+
+async def test_conditions_are_checked_first_where_a_store_ignores_them() -> None:
+    with serving((MISSING, DONE, found(b"x"))) as server:
+        async with store_at(server, WEAK) as store:
+            create = Conditions(if_none_match=("*",))
+            await put(store, "k", b"x", create)
+            with pytest.raises(PannierError):
+                await put(store, "k", b"y", create)
+
+    assert [request.method for request in server.requests] == ["HEAD", "PUT", "HEAD"]
+    assert "if-none-match" not in server.requests[1].headers
+
+
+async def test_who_is_overtaken_looks_again_and_gives_up_in_the_end() -> None:
+    unmet = told("PreconditionFailed", "412 Precondition Failed")
+    with serving((MISSING, unmet) * 8) as server:
+        async with store_at(server) as store:
+            with pytest.raises(StoreUnavailable, match="others keep changing"):
+                await put(store, "k", b"x", Conditions(if_none_match=("other",)))
+
+
+async def test_an_empty_path_is_no_bucket() -> None:
+    with serving(MISSING) as server:
+        async with store_at(server) as store:
+            assert not await store.delete("")
+            for path in ("", f"{OWN}engine.json"):
+                with pytest.raises(BadRequest):
+                    await put(store, path, b"x")
+
+    assert server.request.target != "/b"
+
+
+async def test_who_may_not_is_told_what_to_check() -> None:
+    with serving(told("AccessDenied", "403 Forbidden")) as server:
+        async with store_at(server) as store:
+            with pytest.raises(StoreRefused, match=r"Bucket ns/n \('b' at http://127.0.0.1:\d+\)"):
+                await put(store, "k", b"x")

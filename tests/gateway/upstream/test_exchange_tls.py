@@ -1,0 +1,83 @@
+"""The exchange over TLS, with and without client certificates."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from pannier_gateway.upstream.connection import Patience
+from pannier_gateway.upstream.errors import NoAnswer, TlsFailed
+from pannier_gateway.upstream.pool import Endpoint, Pool
+from pannier_gateway.upstream.request import Request
+from support.certificates import Authority, client_context, server_context
+from support.scripted import ScriptedServer, answer, serving
+
+CALM = Patience(connect=20.0, first_byte=20.0, progress=20.0)
+NOISE = bytes(range(256)) * 12_000
+GET = Request("GET", "/k", [("host", "h")])
+
+
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Authority().issue(tmp_path_factory.mktemp("tls"))
+
+
+@asynccontextmanager
+async def pool_of(
+    server: ScriptedServer, context: ssl.SSLContext, server_name: str | None = None
+) -> AsyncIterator[Pool]:
+    port = urlsplit(server.url).port or 0
+    pool = Pool(Endpoint("127.0.0.1", port, lambda: context, server_name))
+    try:
+        yield pool
+    finally:
+        pool.close()
+        for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
+            await asyncio.sleep(0)
+
+
+async def ask(pool: Pool) -> bytes:
+    async with pool.exchange(GET, CALM) as got:
+        return await got.whole(99)
+
+
+async def test_bodies_of_any_size_come_through_both_ways_on_one_connection(identity: Path) -> None:
+    tls = server_context(identity, demanding=True)
+    with serving((answer("200 OK", NOISE), answer("200 OK", b"x")), tls=tls) as server:
+        async with pool_of(server, client_context(identity, showing=True)) as pool:
+            async with pool.exchange(GET, CALM) as got:
+                assert await got.whole(len(NOISE)) == NOISE
+            async with pool.exchange(Request("PUT", "/k", [("host", "h")], NOISE), CALM) as got:
+                assert got.reused
+                assert await got.whole(9) == b"x"
+
+    assert server.requests[1].body == NOISE
+
+
+async def test_a_server_that_nobody_vouches_for_fails_the_handshake(
+    identity: Path, tmp_path: Path
+) -> None:
+    stranger = Authority().issue(tmp_path)
+    with serving(answer(), tls=server_context(identity, demanding=False)) as server:
+        async with pool_of(server, client_context(stranger, showing=False)) as pool:
+            with pytest.raises(TlsFailed, match="CERTIFICATE_VERIFY_FAILED"):
+                await ask(pool)
+
+
+async def test_a_server_of_another_name_fails_the_handshake(identity: Path) -> None:
+    with serving(answer(), tls=server_context(identity, demanding=False)) as server:
+        context = client_context(identity, showing=False)
+        async with pool_of(server, context, server_name="store.example") as pool:
+            with pytest.raises(TlsFailed, match=r"store\.example"):
+                await ask(pool)
+
+
+async def test_a_server_that_misses_a_certificate_says_so_in_the_error(identity: Path) -> None:
+    with serving(answer(), tls=server_context(identity, demanding=True)) as server:
+        async with pool_of(server, client_context(identity, showing=False)) as pool:
+            with pytest.raises((TlsFailed, NoAnswer)):  # TLS 1.3: it shows after the handshake
+                await ask(pool)
