@@ -1,0 +1,219 @@
+"""The cluster, through `kubernetes.aio`: the only module that knows that library.
+
+Objects go in and out as plain JSON: typed models would drop what a newer server knows and they not.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+from kubernetes.aio import config
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+from msgspec import Struct
+
+from pannier_operator.api import FIELD_MANAGER, Json, Refused, Resource, Unreachable, resource_of
+from pannier_operator.metrics import ApiMetrics
+from pannier_operator.pace import Gate
+from pannier_operator.unusable import Unusable
+
+PAGE = 500  # objects per page of a list
+TIMEOUT_SECONDS = 30
+_JSON = "application/json"
+_JSON_PATCH = "application/json-patch+json"
+_APPLY = "application/apply-patch+yaml"
+
+
+class Access(Struct, frozen=True, kw_only=True):
+    """How to reach the API server and who to be; paths are files."""
+
+    server: str
+    ca_path: str | None
+    ca_data: str | bytes | None
+    token: str | None
+    certificate_path: str | None
+    key_path: str | None
+    verify: bool
+
+    def __repr__(self) -> str:
+        return f"<Access to {self.server}>"
+
+
+class Connection:
+    """The way to the API server: by a kubeconfig, or (None) as the pod's ServiceAccount."""
+
+    def __init__(self, kubeconfig: Path | None) -> None:
+        self._kubeconfig = kubeconfig
+        self._settings = Configuration()
+
+    def __repr__(self) -> str:
+        return f"<Connection to {self._settings.host}>"
+
+    async def load(self) -> None:
+        """Read it, again if need be: tokens run out. Raises Unusable."""
+        settings = Configuration()
+        if self._kubeconfig is not None and not self._kubeconfig.is_file():
+            raise Unusable(f"no way to a cluster: there is no file {self._kubeconfig}")
+        try:
+            if self._kubeconfig is None:
+                config.load_incluster_config(settings)  # type: ignore[no-untyped-call]  # as it comes
+            else:
+                await config.load_kube_config(  # type: ignore[no-untyped-call]  # as it comes
+                    str(self._kubeconfig), client_configuration=settings
+                )
+        except (config.ConfigException, OSError) as error:
+            raise Unusable(
+                f"no way to a cluster: {error}; give --kubeconfig or KUBECONFIG, or run in a pod"
+                " with a ServiceAccount"
+            ) from error
+        settings.client_session_kwargs = {"trust_env": False}  # each request would ask a thread
+        self._settings = settings
+
+    def client(self) -> ApiClient:
+        client = ApiClient(self._settings)
+        client.user_agent = FIELD_MANAGER
+        return client
+
+    async def access(self) -> Access:
+        """The same for those who bring a client of their own."""
+        settings = self._settings
+        bearer = await settings.get_api_key_with_prefix("BearerToken")
+        return Access(
+            server=settings.host,
+            ca_path=settings.ssl_ca_cert,
+            ca_data=settings.ca_cert_data,
+            token=None if bearer is None else bearer.partition(" ")[2],
+            certificate_path=settings.cert_file,
+            key_path=settings.key_file,
+            verify=settings.verify_ssl,
+        )
+
+
+class _Call(NamedTuple):
+    """A request; `verb` is what metrics call it."""
+
+    verb: str
+    method: str
+    path: str
+    kind: str = _JSON
+    body: object = None
+
+
+class _Answer(NamedTuple):
+    """What came back; `retry_after` is empty where the header is missing."""
+
+    status: int
+    body: bytes
+    retry_after: str
+
+
+class KubernetesCluster:
+    """The seam `Cluster`, over HTTP; every request passes `gate` and is counted."""
+
+    def __init__(self, connection: Connection, gate: Gate, metrics: ApiMetrics) -> None:
+        self._connection = connection
+        self._client = connection.client()
+        self._gate = gate
+        self._metrics = metrics
+
+    def __repr__(self) -> str:
+        return f"<KubernetesCluster {self._connection!r}>"
+
+    async def close(self) -> None:
+        await self._client.close()  # type: ignore[no-untyped-call]  # as it comes
+        await asyncio.sleep(0)  # a connection is gone one turn of the loop after it is closed
+
+    async def pages(
+        self, resource: Resource, namespace: str | None, labels: str = ""
+    ) -> AsyncIterator[list[Json]]:
+        query: dict[str, str | int] = {"limit": PAGE}
+        if labels:
+            query["labelSelector"] = labels
+        while True:
+            page = await self._asked(_Call("list", "GET", _url(resource.path(namespace), query)))
+            items: list[Json] = page["items"]
+            yield items
+            if not (rest := page["metadata"].get("continue")):
+                return
+            query["continue"] = rest
+
+    async def get(self, path: str) -> Json:
+        return await self._asked(_Call("get", "GET", path))
+
+    async def apply(self, manifest: Json, part: str = "") -> Json:
+        url = _url(_path(manifest) + part, {"fieldManager": FIELD_MANAGER, "force": "true"})
+        return await self._asked(_Call("apply", "PATCH", url, _APPLY, manifest))
+
+    async def patch(self, manifest: Json, operations: Sequence[Json]) -> Json:
+        url = _url(_path(manifest), {"fieldManager": FIELD_MANAGER})
+        return await self._asked(_Call("patch", "PATCH", url, _JSON_PATCH, operations))
+
+    async def create(self, manifest: Json) -> Json:
+        path = resource_of(manifest).path(manifest["metadata"]["namespace"])
+        return await self._asked(_Call("create", "POST", path, _JSON, manifest))
+
+    async def _asked(self, call: _Call) -> Json:
+        try:
+            return await self._answered(call)
+        except Refused as refusal:
+            if refusal.status != 401:
+                raise
+        await self._log_in_again()
+        return await self._answered(call)
+
+    async def _answered(self, call: _Call) -> Json:
+        async with self._gate.passage(write=call.method != "GET"):
+            with self._metrics.request(call.verb) as request:
+                answer = await self._sent(call)
+                request.code = str(answer.status)
+            return _decoded(answer)
+
+    async def _sent(self, call: _Call) -> _Answer:
+        client = self._client
+        headers = client.default_headers | {"Content-Type": call.kind, "Accept": _JSON}
+        for each in (await client.configuration.auth_settings()).values():
+            headers[each["key"]] = each["value"]
+        url = client.configuration.host + call.path
+        try:
+            sent = await client.call_api(
+                call.method, url, headers, call.body, _request_timeout=TIMEOUT_SECONDS
+            )
+            retry_after = sent.headers.get("Retry-After", "")
+            body = await sent.read()  # type: ignore[no-untyped-call]  # as it comes
+            return _Answer(sent.status, body, retry_after)
+        except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
+            message = f"{call.method} {call.path}: {type(error).__name__} {error}"
+            raise Unreachable(message) from error
+
+    async def _log_in_again(self) -> None:
+        before = self._client
+        await self._connection.load()
+        self._client = self._connection.client()
+        await before.close()  # type: ignore[no-untyped-call]  # as it comes
+
+
+def _url(path: str, query: dict[str, str | int]) -> str:
+    return f"{path}?{urlencode(query)}"
+
+
+def _path(manifest: Json) -> str:
+    metadata = manifest["metadata"]
+    return resource_of(manifest).path(metadata["namespace"], metadata["name"])
+
+
+def _decoded(answer: _Answer) -> Json:
+    try:
+        found = msgspec.json.decode(answer.body, type=Json)
+    except msgspec.DecodeError as error:
+        found = {"message": answer.body[:200].decode(errors="replace")}
+        if answer.status < 400:
+            raise Unreachable(f"an answer that is no object: {found['message']}") from error
+    if answer.status >= 400:
+        text = answer.retry_after
+        wait = float(text) if text.isascii() and text.isdigit() else None
+        raise Refused(answer.status, str(found.get("message", "")), wait)
+    return found

@@ -1,0 +1,126 @@
+"""The command `pannier-operator`, once all that it needs is installed."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Coroutine, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import NoReturn
+
+from pannier_gateway.config import crds, documents, model
+from pannier_gateway.config.problems import ConfigError
+from pannier_operator import logs
+from pannier_operator.checking import Checked
+from pannier_operator.injector import settings as injecting
+from pannier_operator.lease import LeaseLost
+from pannier_operator.settings import add_options, settings_of
+from pannier_operator.unusable import Unusable
+from pannier_operator.world import of_manifests
+
+DESCRIPTION = "Turns Usecase and Bucket resources into the configuration of gateways."
+RUN = "Watches a cluster: that of a kubeconfig, or the one that its pod is in."
+INJECTOR = "An admission webhook that gives pods their gateway, where they are labelled for it."
+CHECK = "Says what a cluster would make of manifests, without one."
+CRDS = "Prints the CustomResourceDefinitions, for kubectl apply --server-side -f -"
+
+
+log = logging.getLogger("pannier.operator")
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Unusable(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0: done. 1: `check` has refused something, or the work broke off. 2: it could not begin."""
+    try:
+        given = _parser().parse_args(arguments)
+        code: int = given.do(given)
+    except (Unusable, ConfigError, OSError) as error:
+        _complain(error)
+        return 2
+    return code
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="pannier-operator", description=DESCRIPTION, allow_abbrev=False)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="turn resources into configuration", description=RUN)
+    add_options(run)
+    run.set_defaults(do=_run)
+    check = commands.add_parser("check", help="judge manifest files", description=CHECK)
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file or a directory")
+    check.add_argument("--render", action="store_true", help="print the configurations, too")
+    check.set_defaults(do=_check)
+    injector = commands.add_parser("injector", help="give pods their gateway", description=INJECTOR)
+    injecting.add_options(injector)
+    injector.set_defaults(do=_injector)
+    commands.add_parser("crds", help="print the CRDs", description=CRDS).set_defaults(do=_crds)
+    return parser
+
+
+def _run(given: argparse.Namespace) -> int:
+    from pannier_operator.run import run  # noqa: PLC0415  # a second to import; others need it not
+
+    settings = settings_of(given)
+    return _worked(run(settings), settings.log_level)
+
+
+def _injector(given: argparse.Namespace) -> int:
+    from pannier_operator.injector.serve import serve  # noqa: PLC0415  # the same
+
+    settings = injecting.settings_of(given)
+    return _worked(serve(settings), settings.log_level)
+
+
+def _worked(work: Coroutine[None, None, None], log_level: str) -> int:
+    """Do it, and say what broke it off. Raises Unusable and OSError."""
+    logs.configure(log_level)
+    broken: BaseException | None = None
+    try:
+        asyncio.run(work)
+    except* Exception as group:  # noqa: BLE001  # the outermost loop: it is told, and ends
+        broken = _first(group)
+    if isinstance(broken, Unusable | OSError):
+        raise broken
+    if broken is not None:
+        log.critical("work broke off", exc_info=None if isinstance(broken, LeaseLost) else broken)
+        _complain(broken)
+    return 0 if broken is None else 1
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first error of those in a group, however deep."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _check(given: argparse.Namespace) -> int:
+    files = tuple(chain.from_iterable(documents.read(path) for path in given.files))
+    try:
+        checked = Checked(of_manifests(files))
+    except ConfigError as error:
+        _say(str(error))
+        return 1
+    for line in checked.lines:
+        _say(line)
+    for namespace, config in checked.configs.items() if given.render else ():
+        _say(f"--- {namespace}\n{model.dump(config).decode()}")
+    return int(checked.refused)
+
+
+def _crds(_: argparse.Namespace) -> int:
+    _say(crds.FILE.read_text(encoding="utf-8").rstrip())
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _complain(error: BaseException) -> None:
+    sys.stderr.write(f"pannier-operator: {error}\n")

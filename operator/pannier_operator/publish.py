@@ -1,0 +1,206 @@
+"""Doing what a plan says, where it differs: the ConfigMap, finalizers, statuses, Events.
+
+A resource that cannot be written does not keep the others from being written.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+
+from pannier_gateway.config.model import GatewayConfig
+from pannier_operator import configmap
+from pannier_operator.api import Cluster, ClusterError, Json, Refused
+from pannier_operator.conditions import Reason, conditions, same, summed_up
+from pannier_operator.events import event
+from pannier_operator.plan import Failure, Plan, Planned, described, programmed
+from pannier_operator.world import Seen, View
+
+log = logging.getLogger("pannier.operator")
+
+FINALIZER = "pannier.dev/in-use"
+AT_ONCE = 8
+
+T = TypeVar("T")
+
+
+class Published(NamedTuple):
+    """What gateways are told now, whether that is new, and why it is not what it should be."""
+
+    config: GatewayConfig
+    written: bool = False
+    failure: Failure | None = None
+    error: ClusterError | None = None
+
+
+class Told(NamedTuple):
+    """A resource, and the status that it should have."""
+
+    planned: Planned
+    status: Json
+
+    @property
+    def is_news(self) -> bool:
+        """Whether it has another one."""
+        return not same(self.planned.seen.status, self.status)
+
+
+class Publisher:
+    """Writes to the cluster what differs from what was listed, and nothing else.
+
+    `wrote` hears of each object that was changed.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        wrote: Callable[[Json], None],
+        instance: str,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._cluster = cluster
+        self._wrote = wrote
+        self._instance = instance
+        self._now = now
+
+    def __repr__(self) -> str:
+        return f"<Publisher {self._instance}>"
+
+    async def configure(self, view: View, wanted: GatewayConfig) -> Published:
+        """Have the ConfigMap of `view` hold `wanted`; why that fails is told, not raised.
+
+        But for a ConfigMap that is not as it was listed: then ClusterError is raised.
+        """
+        before = configmap.published(view.config_map)
+        config = configmap.successor(wanted, before)
+        if _nothing(view):
+            return Published(before)
+        if configmap.holds(view.config_map, config):
+            return Published(config)
+        if (failure := too_large(config)) is not None:
+            return Published(before, failure=failure)
+        try:
+            manifest = configmap.manifest(view.namespace, config, view.config_map)
+            self._wrote(await self._cluster.apply(manifest))
+        except ClusterError as error:
+            if isinstance(error, Refused) and error.status == 409:
+                raise
+            failure = Failure(Reason.WRITE_FAILED, f"the ConfigMap cannot be written: {error}")
+            return Published(before, failure=failure, error=error)
+        fields = {"namespace": view.namespace, "generation": config.generation}
+        log.info("configuration written", extra=fields)
+        return Published(config, written=True)
+
+    async def protect(self, buckets: Iterable[Planned]) -> int:
+        """Put the finalizer on those in use and take it off the others; how many that were.
+
+        Raises ClusterError.
+        """
+        return await _each(self._protect, [each for each in buckets if is_misprotected(each)])
+
+    def told(self, plan: Plan, published: Published) -> list[Told]:
+        """What the status of each resource should be, now that `published` is what it is."""
+        now = self._now()
+        return [Told(each, status(each, plan, published, now)) for each in plan.resources]
+
+    async def tell(self, told: Iterable[Told]) -> int:
+        """Write the statuses that differ, each with its Event; how many that were.
+
+        Raises ClusterError.
+        """
+        return await _each(self._tell, [each for each in told if each.is_news])
+
+    async def _protect(self, bucket: Planned) -> None:
+        metadata = bucket.seen.metadata
+        others = [each for each in metadata.finalizers if each != FINALIZER]
+        finalizers = [*others, FINALIZER] if bucket.in_use else others
+        operations: list[Json] = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": metadata.resource_version},
+            {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
+        ]
+        self._wrote(await self._cluster.patch(_named(bucket.seen), operations))
+
+    async def _tell(self, told: Told) -> None:
+        seen, after = told.planned.seen, told.status
+        version = seen.metadata.resource_version
+        named = _named(seen, uid=seen.metadata.uid, resourceVersion=version)
+        self._wrote(await self._cluster.apply(named | {"status": after}, "/status"))
+        news = event(seen, after, self._instance, self._now())
+        if news is not None:
+            await self._report(news)
+
+    async def _report(self, news: Json) -> None:
+        """An Event is for people who look on: one that is lost is not worth another attempt."""
+        try:
+            await self._cluster.create(news)
+        except ClusterError as error:
+            log.warning("event lost", extra={"error": str(error), "note": news["note"]})
+
+
+def status(planned: Planned, plan: Plan, published: Published, now: datetime) -> Json:
+    """The status of one resource, `published` being what gateways are told."""
+    verdict = programmed(planned, plan, published.config, published.failure)
+    accepted, resolved, *others = planned.findings
+    ready = summed_up((*planned.findings, verdict))
+    seen = planned.seen
+    listed = conditions(
+        (accepted, resolved, verdict, ready, *others), seen.status, seen.metadata.generation, now
+    )
+    return described(planned, published.config) | {"conditions": listed}
+
+
+def is_misprotected(bucket: Planned) -> bool:
+    """Whether the finalizer is missing or left over; one that is being deleted gets none."""
+    metadata = bucket.seen.metadata
+    if bucket.in_use:
+        return FINALIZER not in metadata.finalizers and metadata.deletion_timestamp is None
+    return FINALIZER in metadata.finalizers
+
+
+def _nothing(view: View) -> bool:
+    return not view.usecases and not view.buckets and view.config_map is None
+
+
+def too_large(config: GatewayConfig) -> Failure | None:
+    """What is wrong where `config` has no room in a ConfigMap."""
+    size = configmap.size(config)
+    if size <= configmap.LIMIT_BYTES:
+        return None
+    return Failure(
+        Reason.CONFIG_TOO_LARGE,
+        f"the configuration of the namespace has {size:,} bytes, more than the"
+        f" {configmap.LIMIT_BYTES:,} that a ConfigMap has room for:"
+        " move usecases to another namespace",
+    )
+
+
+def _named(seen: Seen, **metadata: object) -> Json:
+    """The beginning of a write; with uid and resourceVersion, to just this object as it is."""
+    return seen.kind.object(seen.metadata.namespace, seen.metadata.name, **metadata)
+
+
+async def _each(do: Callable[[T], Awaitable[None]], items: list[T]) -> int:
+    """Do all of them, some at once; then raise the first ClusterError that says anything."""
+    errors: list[ClusterError] = []
+    waiting = iter(items)
+
+    async def work() -> None:
+        for item in waiting:
+            try:
+                await do(item)
+            except ClusterError as error:
+                errors.append(error)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(AT_ONCE, len(items))):
+            group.create_task(work())
+    for error in errors:
+        if not is_moot(error):
+            raise error
+    return len(items)
+
+
+def is_moot(error: ClusterError) -> bool:
+    """What was to be written to is gone, or its namespace is on its way out."""
+    return isinstance(error, Refused) and (error.status == 404 or error.ending)

@@ -1,0 +1,147 @@
+"""Who of several does the work."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pannier_operator import lease as module
+from pannier_operator.api import Cluster
+from pannier_operator.cluster import Connection, KubernetesCluster
+from pannier_operator.lease import Candidate, LeaseLost, LeaseName, may_take, taken
+from pannier_operator.metrics import Metrics
+from pannier_operator.pace import Backoff, Gate, Tokens
+from support.apiproxy import Proxy, Refuse, Rule, Stall
+from support.cluster import ADMIN
+from support.manifests import bucket, usecase
+from support.operators import Place, eventually, process, working
+
+NAME = LeaseName("default", "operator")
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def held_by(holder: str) -> dict[str, object]:
+    return taken({}, NAME, holder, NOW)
+
+
+@pytest.mark.parametrize(
+    ("lease", "unchanged", "may"),
+    [
+        ({}, 0.0, True),
+        (held_by("me"), 0.0, True),
+        (held_by("other"), 14.9, False),
+        (held_by("other"), 15.0, True),
+        (held_by(""), 0.0, True),
+        ({"spec": {"holderIdentity": "other", "leaseDurationSeconds": 60}}, 59.0, False),
+    ],
+)
+def test_a_lease_may_be_taken_when_nobody_keeps_it(
+    lease: dict[str, object], unchanged: float, may: bool
+) -> None:
+    assert may_take(lease, "me", unchanged) is may
+
+
+def test_renewing_keeps_the_time_of_taking_and_taking_over_counts() -> None:
+    mine = taken(held_by("other"), NAME, "me", NOW)
+    again = taken(mine, NAME, "me", NOW.replace(hour=13))
+
+    assert [each["spec"]["leaseTransitions"] for each in (mine, again)] == [2, 2]
+    assert again["spec"]["acquireTime"] == mine["spec"]["acquireTime"]
+    assert again["spec"]["renewTime"] > mine["spec"]["renewTime"]
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases of a second, so that tests need not wait."""
+    monkeypatch.setattr(module, "LASTS_SECONDS", 2)
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(module, "GIVE_UP_SECONDS", 1.0)
+
+
+@asynccontextmanager
+async def reached(kubeconfig: Path) -> AsyncIterator[Cluster]:
+    connection = Connection(kubeconfig)
+    await connection.load()
+    gate = Gate(Tokens(100.0, 100.0), Backoff(0.1, 0.2))
+    cluster = KubernetesCluster(connection, gate, Metrics().api)
+    try:
+        yield cluster
+    finally:
+        await cluster.close()  # a request that was cancelled is closed in the loop's next turns
+        await asyncio.get_running_loop().run_in_executor(None, gc.collect)
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("hasty")
+async def test_the_next_leads_as_soon_as_the_first_is_done(place: Place) -> None:
+    name = LeaseName(place.namespace, "operator")
+    async with reached(place.plane.kubeconfig) as cluster:
+        first, second = (Candidate(cluster, name, each) for each in ("first", "second"))
+        order: list[str] = []
+
+        async def follow() -> None:
+            async with second.leading():
+                order.append("second")
+
+        async with first.leading():
+            waiting = asyncio.ensure_future(follow())
+            await asyncio.sleep(0.5)  # some rounds of asking for it
+            order.append("first")
+        await asyncio.wait_for(waiting, 1.5)  # sooner than it would be over
+
+    assert order == ["first", "second"]
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("fault", [Refuse(503), Refuse(409), Stall()])
+async def test_who_cannot_renew_stops_before_another_may_begin(
+    place: Place, proxy: Proxy, fault: Refuse | Stall
+) -> None:
+    way = proxy.kubeconfig(place.plane.tokens[ADMIN])
+    name = LeaseName(place.namespace, "operator")
+    loop = asyncio.get_running_loop()
+
+    async with reached(way) as cluster:
+        with pytest.RaisesGroup(LeaseLost):
+            async with Candidate(cluster, name, "cut-off").leading():
+                proxy.on(Rule(fault, resource="leases"))
+                broken_at = loop.time()
+                await asyncio.sleep(30)
+
+    assert loop.time() - broken_at < 4.0
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("hasty")
+async def test_who_finds_another_on_its_lease_stops(place: Place) -> None:
+    name = LeaseName(place.namespace, "operator")
+    async with reached(place.plane.kubeconfig) as cluster:
+        with pytest.RaisesGroup(LeaseLost):
+            async with Candidate(cluster, name, "first").leading():
+                place.patch("Lease", "operator", spec={"holderIdentity": "usurper"})
+                await asyncio.sleep(30)
+
+    assert place.found("Lease")["operator"]["spec"]["holderIdentity"] == "usurper"
+
+
+@pytest.mark.cluster
+def test_a_standby_takes_over_from_a_killed_operator(place: Place, tmp_path: Path) -> None:
+    lease = LeaseName(place.namespace, "operator")
+    arguments = (f"--namespace={place.namespace}", f"--lease={lease}")
+    kubeconfig = place.plane.kubeconfig
+    with process(kubeconfig, tmp_path / "log", *arguments) as first:
+        eventually(lambda: place.found("Lease")["operator"], 30)
+        with working(kubeconfig, namespaces=(place.namespace,), lease=lease) as standby:
+            eventually(lambda: standby.asked("/livez")[0] == 200)
+            assert standby.metric("pannier_operator_leader") == 0
+            first.kill()
+
+            place.apply(bucket(), usecase())
+
+            eventually(lambda: place.is_ready("Usecase", "attachments") == ("True", "Ready"), 40)
+            assert standby.metric("pannier_operator_leader") == 1

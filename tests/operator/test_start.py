@@ -1,0 +1,133 @@
+"""What the operator needs before it begins, and what it may do once it has."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from pannier_operator import command
+from pannier_operator.cluster import Connection, KubernetesCluster
+from pannier_operator.lease import LeaseName
+from pannier_operator.metrics import Metrics
+from pannier_operator.pace import Backoff, Gate, Tokens
+from pannier_operator.run import crds_served
+from pannier_operator.unusable import Unusable
+from support.apiproxy import Proxy, Refuse, Rule
+from support.cluster import ADMIN, ControlPlane
+from support.manifests import bucket, usecase
+from support.operators import Json, Place, eventually, logged, process, working
+
+pytestmark = pytest.mark.cluster
+
+RULES = [
+    {
+        "apiGroups": ["pannier.dev"],
+        "resources": ["usecases", "buckets"],
+        "verbs": ["get", "list", "watch"],
+    },
+    {"apiGroups": ["pannier.dev"], "resources": ["buckets"], "verbs": ["patch"]},
+    {
+        "apiGroups": ["pannier.dev"],
+        "resources": ["usecases/status", "buckets/status"],
+        "verbs": ["patch"],
+    },
+    {
+        "apiGroups": [""],
+        "resources": ["configmaps"],
+        "verbs": ["get", "list", "watch", "create", "patch"],
+    },
+    {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+]
+LEASE_RULES = [
+    {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "verbs": ["get", "create", "patch"],
+    }
+]
+
+
+def granted(plane: ControlPlane, name: str, account: Json, rules: list[Json]) -> None:
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": name}}
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+    plane.apply(
+        role | {"kind": "ClusterRole", "rules": rules},
+        role | {"kind": "ClusterRoleBinding", "roleRef": ref, "subjects": [account]},
+    )
+
+
+def test_these_permissions_are_enough_everywhere(place: Place) -> None:
+    account = {"kind": "ServiceAccount", "namespace": place.namespace, "name": "operator"}
+    token = place.plane.service_account(place.namespace, "operator")
+    granted(place.plane, place.namespace, account, RULES + LEASE_RULES)
+
+    lease = LeaseName(place.namespace, "operator")
+    with working(place.plane.kubeconfig_for(token), lease=lease) as operator:
+        place.apply(bucket(), usecase(), usecase("lost", bucketRef={"name": "no"}))
+        eventually(lambda: place.is_ready("Usecase", "attachments") == ("True", "Ready"))
+        place.patch("ConfigMap", "pannier-config", data={"config.json": "{}"})
+        eventually(lambda: place.config.generation == 2)
+        place.delete("Usecase", "attachments")
+        place.delete("Bucket", "main")
+
+        eventually(lambda: not place.found("Bucket"))
+        eventually(lambda: len(place.events) == 2)
+        refused = [line for line in operator.asked("/metrics")[1].splitlines() if '"403"' in line]
+    assert refused == []
+
+
+async def test_a_cluster_without_our_crds_is_told_what_to_do(
+    control_plane: ControlPlane, proxy: Proxy
+) -> None:
+    proxy.on(Rule(Refuse(404), path="^/openapi/v3/apis/pannier.dev"))
+    connection = Connection(proxy.kubeconfig(control_plane.tokens[ADMIN]))
+    await connection.load()
+    gate = Gate(Tokens(100.0, 100.0), Backoff(0.1, 0.2))
+    cluster = KubernetesCluster(connection, gate, Metrics().api)
+
+    try:
+        with pytest.raises(Unusable, match=r"no CRDs .*; apply .* crds \| kubectl apply"):
+            await crds_served(cluster, patience=0.0)
+        proxy.clear()
+        proxy.on(Rule(Refuse(503), path="^/openapi", times=2))
+        await crds_served(cluster, patience=0.0)
+    finally:
+        await cluster.close()
+
+
+def test_it_ends_when_told_to_and_gives_no_cause_for_alarm(place: Place, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with process(place.plane.kubeconfig, log, f"--namespace={place.namespace}") as operator:
+        place.apply(bucket(), usecase())
+        eventually(lambda: place.is_ready("Usecase", "attachments"), 30)
+
+        operator.send_signal(signal.SIGTERM)
+
+        assert operator.wait(10) == 0
+    assert {line["level"] for line in logged(log)} == {"info"}
+
+
+def test_it_ends_when_told_to_while_it_waits_for_a_cluster(
+    control_plane: ControlPlane, proxy: Proxy, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    silent = proxy.on(Rule(Refuse(503)))
+    with process(proxy.kubeconfig(control_plane.tokens[ADMIN]), log) as operator:
+        eventually(lambda: silent.matched > 1, 30)
+
+        operator.send_signal(signal.SIGTERM)
+
+        assert operator.wait(10) == 0
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with working(place.plane.kubeconfig, namespaces=(place.namespace,)) as first:
+        eventually(lambda: first.asked("/livez")[0] == 200)
+        listen = f"--metrics-listen={first.address.host}:{first.address.port}"
+        kubeconfig = f"--kubeconfig={place.plane.kubeconfig}"
+
+        assert command.main(["run", kubeconfig, listen]) == 2
+
+    assert "address already in use" in capsys.readouterr().err
