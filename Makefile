@@ -12,11 +12,11 @@ uv     := $(VENV)/bin/uv pip compile pyproject.toml --universal --python-version
 own    := -c requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format bench lock images clean \
+.PHONY: help setup demo test e2e check lint format bench lock images clean \
         formatted linted typed pointed
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## build or refresh the environment in .venv (every target does)
 	@$(PYTHON) tools/environment.py $(VENV)
@@ -28,8 +28,11 @@ test: setup ## run all tests; the first time builds what they run against, which
 	-@$(run) tools/parts.py
 	@$(pytest) -n $(WORKERS) $(PYTEST_ARGS)
 
+e2e: setup ## the tests on a real Kubernetes node, made for them; needs Linux and root
+	@$(run) tools/e2e.py $(PYTEST_ARGS)
+
 check: lint ## what a commit needs, in under a minute: lint, and the fast tests
-	@$(pytest) -n $(WORKERS) -q -m "not slow and not storm and not cluster and not engines" \
+	@$(pytest) -n $(WORKERS) -q -m "not slow and not storm and not cluster and not engines and not e2e" \
 	          --hypothesis-profile=quick $(PYTEST_ARGS)
 
 lint: setup ## format, lint, types and import contracts, without tests

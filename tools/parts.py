@@ -12,7 +12,11 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 
 from support.binaries import RECIPES, Unavailable, binary
 
-FOR_TESTS = ["etcd", "kube-apiserver", "kubectl", "kube-controller-manager", "versitygw"]
+FOR_TESTS = [
+    *("etcd", "kube-apiserver", "kubectl", "kube-controller-manager"),
+    *("versitygw", "s3s-fs"),
+    *("helm", "prometheus", "promtool"),
+]
 
 
 def main() -> None:

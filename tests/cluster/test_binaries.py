@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support import binaries
-from support.binaries import OLDEST_GO, PINS, RECIPES, Unavailable, binary
+from support.binaries import OLDEST_GO, PINS, RECIPES, Module, Unavailable, binary
 from support.cluster import ControlPlane
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]  # linking takes its time
@@ -40,7 +40,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     main.write_text(
         'package main\n\nvar name = "you"\n\nfunc main() { println("hello " + name) }\n'
     )
-    recipe = binaries.Recipe("greeter", "greeter.test", linked="-X main.name=v{version}")
+    recipe = binaries.Module("greeter", "greeter.test", linked="-X main.name=v{version}")
     monkeypatch.setattr(binaries, "PINS", pins)
     monkeypatch.setattr(binaries, "RECIPES", {"greeter": recipe})
     return main
@@ -72,7 +72,7 @@ def test_a_new_pin_is_a_new_program(source: Path) -> None:
 def test_what_does_not_build_says_why_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
     source.write_text("package main\n\nfunc main() { oops() }\n")
 
-    with pytest.raises(Unavailable, match=r"(?s)greeter could not be built.*undefined: oops"):
+    with pytest.raises(Unavailable, match=r"(?s)greeter.test could not be built.*undefined: oops"):
         binary("greeter")
     assert not list((tmp_path / "cache").rglob("greeter"))
 
@@ -105,7 +105,16 @@ def test_a_go_that_is_too_old_makes_room_for_the_wheel(
 def test_all_pins_build_with_the_oldest_go_that_is_taken() -> None:
     wanted = "\ngo {}.{}.0\n".format(*OLDEST_GO)
 
-    assert all(wanted in (PINS / recipe.pins / "go.mod").read_text() for recipe in RECIPES.values())
+    pins = {recipe.pins for recipe in RECIPES.values() if isinstance(recipe, Module)}
+    assert pins
+    assert all(wanted in (PINS / each / "go.mod").read_text() for each in pins)
+
+
+def test_a_crate_without_rust_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+
+    with pytest.raises(Unavailable, match="s3s-fs needs Rust, and cargo is not on PATH"):
+        binary("s3s-fs")
 
 
 def test_the_server_says_the_version_that_is_pinned(control_plane: ControlPlane) -> None:

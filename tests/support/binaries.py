@@ -1,7 +1,8 @@
-"""The real programs that tests run against, built from pinned Go modules.
+"""The real programs that tests run against, built from pinned Go modules and crates.
 
 A program is built once for each of its pins and kept outside of the tree, in ~/.cache/pannier/bin.
-The pins are tests/cluster/*/go.mod and go.sum. tools/parts.py builds ahead.
+The pins are tests/cluster/*/go.mod and go.sum, and the versions of the crates here. tools/parts.py
+builds ahead.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 ROOT = Path(__file__).parents[2]
 PINS = ROOT / "tests" / "cluster"
@@ -39,9 +41,25 @@ class Unavailable(Exception):
     """A program is not here and could not be built. The message says why, and what would help."""
 
 
+class Recipe(Protocol):
+    """How a program is built."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def digest(self) -> str:
+        """What changes when the binary might."""
+        ...
+
+    def build(self, target: Path) -> None:
+        """Make the file `target`. Raises Unavailable."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a program is built: the folder of its pins, its Go package, tags, and linker flags.
+class Module:
+    """A Go program: the folder of its pins, its Go package, tags, and linker flags.
 
     The linker flags may name the `{version}` that is pinned, its `{major}` and its `{minor}`.
     """
@@ -69,34 +87,71 @@ class Recipe:
     def digest(self) -> str:
         """What changes when the binary might."""
         parts = [self.file("go.mod").read_text(), self.file("go.sum").read_text()]
-        parts += [self.package, *self.flags, sys.platform, platform.machine()]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        return digest_of(*parts, self.package, *self.flags)
+
+    def build(self, target: Path) -> None:
+        output = ("-o", str(target), self.package)
+        complaint = f"{self.package} could not be built"
+        _run([go(), "build", *_ALWAYS, *self.flags, *output], self.file(""), complaint)
 
     def file(self, name: str) -> Path:
         return PINS / self.pins / name
 
 
-def _kubernetes(name: str) -> Recipe:
+@dataclass(frozen=True, slots=True)
+class Crate:
+    """A Rust program of the same name, with the dependencies that its own lock pins."""
+
+    name: str
+    version: str
+    features: str
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.name, self.version, self.features)
+
+    def build(self, target: Path) -> None:
+        cargo = shutil.which("cargo")
+        if cargo is None:
+            raise Unavailable(
+                f"{self.name} needs Rust, and cargo is not on PATH: https://rustup.rs"
+            )
+        root = target.with_name("installed")
+        what = ("--features", self.features, "--root", str(root), f"{self.name}@{self.version}")
+        complaint = f"{self.name} could not be built"
+        _run([cargo, "install", "--locked", "--force", *what], target.parent, complaint)
+        (root / "bin" / self.name).rename(target)
+        shutil.rmtree(root)
+
+
+def digest_of(*parts: str) -> str:
+    """Of a recipe, for this machine's kind."""
+    whole = "\n".join([*parts, sys.platform, platform.machine()])
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+
+def _kubernetes(name: str) -> Module:
     """Its staging modules are folders of its own tree; go.mod replaces each by a version."""
-    return Recipe("kubernetes", f"k8s.io/kubernetes/cmd/{name}", linked=_KUBE_VERSION)
+    return Module("kubernetes", f"k8s.io/kubernetes/cmd/{name}", linked=_KUBE_VERSION)
 
 
-def _prometheus(name: str) -> Recipe:
+def _prometheus(name: str) -> Module:
     """Without the service discovery of every cloud: their libraries would take 13 minutes more."""
     package = f"github.com/prometheus/prometheus/cmd/{name}"
-    return Recipe("prometheus", package, tags="remove_all_sd,enable_kubernetes_sd")
+    return Module("prometheus", package, tags="remove_all_sd,enable_kubernetes_sd")
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "etcd": Recipe("kubernetes", "go.etcd.io/etcd/server/v3"),
+    "etcd": Module("kubernetes", "go.etcd.io/etcd/server/v3"),
     "kube-apiserver": _kubernetes("kube-apiserver"),
     "kubectl": _kubernetes("kubectl"),
     "kube-controller-manager": _kubernetes("kube-controller-manager"),
     "kube-scheduler": _kubernetes("kube-scheduler"),
     "kubelet": _kubernetes("kubelet"),
-    "versitygw": Recipe("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
-    "toxiproxy-server": Recipe("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
-    "helm": Recipe("helm", "helm.sh/helm/v4/cmd/helm"),
+    "versitygw": Module("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
+    "s3s-fs": Crate("s3s-fs", "0.14.1", "binary"),
+    "toxiproxy-server": Module("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
+    "helm": Module("helm", "helm.sh/helm/v4/cmd/helm"),
     "prometheus": _prometheus("prometheus"),
     "promtool": _prometheus("promtool"),
 }
@@ -127,7 +182,7 @@ def cache_home() -> Path:
 
 def _given(name: str, recipe: Recipe) -> Path | None:
     assets = os.environ.get("KUBEBUILDER_ASSETS")
-    if not assets or recipe.pins != "kubernetes":
+    if not assets or not isinstance(recipe, Module) or recipe.pins != "kubernetes":
         return None
     found = shutil.which(name, path=assets)
     return Path(found) if found else None
@@ -144,16 +199,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 def _build(recipe: Recipe, target: Path) -> None:
     """Builds beside `target` and renames: what exists is whole."""
-    toolchain = go()
     say(f"building {target.name} {recipe.version} …")
     began = time.monotonic()
     partial = target.with_name("partial")
-    output = ("-o", str(partial), recipe.package)
-    _run(
-        [toolchain, "build", *_ALWAYS, *recipe.flags, *output],
-        recipe.file(""),
-        f"{target.name} could not be built",
-    )
+    recipe.build(partial)
     partial.rename(target)
     say(f"{target.name} is ready, after {time.monotonic() - began:.0f} s")
 

@@ -20,7 +20,7 @@ from pannier_gateway.stores.s3.signing import Credentials, Signer
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.upstream.connection import Patience
 from pannier_gateway.upstream.pool import Endpoint, Pool
-from support.binaries import Unavailable, binary, cache_home
+from support.binaries import binary
 
 KEYS = Credentials("AKIAPANNIERTESTING", "a/secret+key of the tests")
 REGION = "us-east-1"
@@ -87,27 +87,14 @@ def versitygw(folder: Path) -> Iterator[Engine]:
 
 @contextmanager
 def s3s_fs(folder: Path) -> Iterator[Engine]:
-    """A weak engine: several writers win under one condition, and what it refuses it may store.
-
-    Raises Unavailable where it has not been built.
-    """
+    """A weak engine: several writers win under one condition, and what it refuses it may store."""
     (folder / "data").mkdir(parents=True)
     port = free_port()
-    program = [str(crate("s3s-fs", "0.14.1")), "--host", "127.0.0.1", "--port", str(port)]
+    program = [str(binary("s3s-fs")), "--host", "127.0.0.1", "--port", str(port)]
     keys = ["--access-key", KEYS.access_key, "--secret-key", KEYS.secret_key]
     engine = Engine("s3s-fs", port, folder)
     with running([*program, *keys, str(folder / "data")], {}, engine.url, folder / "log"):
         yield engine
-
-
-def crate(name: str, version: str) -> Path:
-    """A program of a crate; raises Unavailable with what builds it, which takes minutes."""
-    root = cache_home() / "bin" / f"{name}-{version}"
-    program = root / "bin" / name
-    if not program.exists():
-        build = f"cargo install --locked --features binary --root {root} {name}@{version}"
-        raise Unavailable(f"{program} is missing: {build}")
-    return program
 
 
 @contextmanager
