@@ -54,7 +54,7 @@ _APISERVER = (
 )
 _CONTROLLERS = (
     "--leader-elect=false",
-    "--bind-address=127.0.0.1",
+    "--secure-port=0",
     "--use-service-account-credentials=false",  # with it a namespace has its account 5 s later
 )
 
