@@ -7,7 +7,10 @@ from importlib.util import find_spec
 
 from bench.settings import Settings
 
-PROGRAMS = ("small", "files", "growth", "memory", "start", "client", "upstream", "storm")
+PROGRAMS = (
+    *("small", "files", "growth", "memory", "start", "client", "upstream"),
+    *("operator", "injector", "storm"),
+)
 
 
 def main() -> int:

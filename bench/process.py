@@ -87,7 +87,7 @@ class Command:
 def running(command: Command, log: Path) -> Iterator[Server]:
     """Start `command` and yield it once it is ready; raises StartFailed with its log's end."""
     began = time.perf_counter()
-    with log.open("wb") as errors, _on(command.cpu):
+    with log.open("wb") as errors, on(command.cpu):
         process = subprocess.Popen(
             command.arguments,
             stdout=subprocess.PIPE,
@@ -104,8 +104,8 @@ def running(command: Command, log: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def _on(cpu: int) -> Iterator[None]:
-    """Whatever is started within runs on `cpu`, and so do its threads and children."""
+def on(cpu: int) -> Iterator[None]:
+    """Whatever is started or done within runs on `cpu`, and so do its threads and children."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
     try:

@@ -25,6 +25,7 @@ class Settings:
     quick: bool
     seconds: float
     rounds: int
+    usecases: int
     scratch: Path
     server_cpu: int
     load_cpu: int
@@ -39,6 +40,7 @@ class Settings:
             quick=given.quick,
             seconds=given.seconds,
             rounds=(3 if given.quick else 7) if given.rounds is None else given.rounds,
+            usecases=given.usecases or (1_000 if given.quick else 10_000),
             scratch=given.scratch,
             server_cpu=cpus[-1],
             load_cpu=cpus[0],
@@ -52,6 +54,9 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a round (1)")
     parser.add_argument(
         "--rounds", type=int, help="how often each server gets its turn (7, quick: 3)"
+    )
+    parser.add_argument(
+        "--usecases", type=int, help="how many the operator is given (10,000, quick: 1,000)"
     )
     parser.add_argument(
         "--scratch",
