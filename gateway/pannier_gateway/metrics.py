@@ -5,7 +5,7 @@ scrapes: a request pays a microsecond for all of its metrics together.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import accumulate
 from time import time
@@ -332,6 +332,45 @@ class ResilienceMetrics(Collector):
                 first.add_metric([bucket, each.name], each.first_byte)
                 in_flight.add_metric([bucket, each.name], each.in_flight)
         yield from (breaker, first, in_flight)
+
+
+class ShownTrust(Protocol):
+    """The certificates in force somewhere, as far as they are shown."""
+
+    applied: int
+    refused: int
+
+    @property
+    def expiries(self) -> Mapping[str, float]: ...
+    @property
+    def verified(self) -> bool: ...
+
+
+class CertificateMetrics(Collector):
+    """Until when certificates count, by who goes by them, and what became of newer ones."""
+
+    def __init__(self, in_use: Mapping[str, ShownTrust]) -> None:
+        self._in_use = in_use
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        expiry = GaugeMetricFamily(
+            "pannier_certificate_expiry_seconds",
+            "When it ends, since the epoch; of a bundle the first.",
+            labels=["user", "file"],
+        )
+        reloads = CounterMetricFamily(
+            "pannier_certificate_reloads", "Files that had changed.", labels=["user", "result"]
+        )
+        unverified = GaugeMetricFamily(
+            "pannier_tls_unverified", "1: whoever answers is believed.", labels=["user"]
+        )
+        for user, trust in list(self._in_use.items()):
+            for file, end in trust.expiries.items():
+                expiry.add_metric([user, file], end)
+            reloads.add_metric([user, "applied"], trust.applied)
+            reloads.add_metric([user, "refused"], trust.refused)
+            unverified.add_metric([user], float(not trust.verified))
+        yield from (expiry, reloads, unverified)
 
 
 class Metrics:

@@ -262,6 +262,6 @@ WORLDS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
 }
 """Every store and every wrapper that has to keep the seam's promises."""
 
-SLOW = ("file, durable", "choppy file", "s3, versitygw")
+SLOW = ("file, durable", "choppy file", "s3, versitygw", "resilient slow memory")
 KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in WORLDS]
 """Their names; a quick look makes do with some."""

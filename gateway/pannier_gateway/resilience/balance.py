@@ -1,0 +1,216 @@
+"""Which endpoint to ask: of two taken at random the one with less to do, as it looks from here.
+
+What an endpoint has to do is how long it takes to its first byte (a moving average that jumps up at
+once and comes down slowly), times what it has been asked. One that leaves requests waiting counts
+as that slow already, so retries and hedges go elsewhere without being told. A driver has one
+`Endpoints` per bucket and takes `with endpoints.pick() as picked` around each exchange.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from math import exp
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from pannier_gateway.errors import StoreBusy, StoreTimedOut, StoreUnavailable
+from pannier_gateway.metrics import ShownEndpoint
+from pannier_gateway.resilience.breaker import Breaker, State
+from pannier_gateway.resilience.failures import exchange_error
+from pannier_gateway.resilience.retry import TIMING, Timing
+from pannier_gateway.upstream.errors import ExchangeError, KeptAliveDied, PoolExhausted
+
+FIRST_GUESS = 0.03  # seconds to the first byte
+DECAY_SECONDS = 10.0
+PENALTY = 5.0  # seconds that a failure counts as
+MOST_PENALTY = 30.0  # that a store may ask for
+TRICKLE = 0.1  # of requests that go to endpoints of which all are open
+
+E = TypeVar("E")
+
+STATES: tuple[State, ...] = ("closed", "open", "probing")  # as metrics number them
+
+Count = Callable[[str, str], None]  # the endpoint, what became of its breaker
+
+
+class Endpoint(Generic[E]):
+    """How one endpoint fares."""
+
+    __slots__ = ("_at", "_cost", "breaker", "in_flight", "name", "target", "waiting")
+
+    def __init__(self, name: str, target: E) -> None:
+        self.name = name
+        self.target = target
+        self.breaker = Breaker()
+        self.in_flight = 0
+        self.waiting: dict[object, float] = {}  # since when each waits for a first byte, in order
+        self._cost = FIRST_GUESS
+        self._at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.name}: {self._cost:.3f} s, {self.in_flight} in flight>"
+
+    def cost(self, now: float) -> float:
+        """Seconds to the first byte, as it looks now; nobody is remembered as slow forever."""
+        cost = self._cost * self._left(now)
+        for since in self.waiting.values():
+            return max(cost, now - since)
+        return cost
+
+    def load(self, now: float) -> float:
+        return self.cost(now) * (self.in_flight + 1)
+
+    def observe(self, seconds: float, now: float) -> None:
+        if seconds > self._cost:
+            self._cost = seconds
+        else:
+            left = self._left(now)
+            self._cost = seconds * (1 - left) + self._cost * left
+        self._at = now
+
+    def _left(self, now: float) -> float:
+        """The part of what was known that still counts."""
+        return exp((self._at - now) / DECAY_SECONDS)
+
+
+class Endpoints(Generic[E]):
+    """The endpoints of one bucket: what a driver asks through, by name."""
+
+    def __init__(
+        self, place: str, targets: Mapping[str, E], count: Count, timing: Timing = TIMING
+    ) -> None:
+        self.all = tuple(Endpoint(name, target) for name, target in targets.items())
+        self.timing = timing
+        self.count = count
+        self._place = place
+
+    def __repr__(self) -> str:
+        return f"<Endpoints {self.all}>"
+
+    def pick(self) -> "Picked[E]":
+        """The endpoint for one exchange. Raises StoreBusy where none is worth asking for now."""
+        now = self.timing.now()
+        return Picked(self, self._choose(now), now)
+
+    def shown(self) -> Iterator[ShownEndpoint]:
+        now = self.timing.now()
+        for each in self.all:
+            state = STATES.index(each.breaker.state)
+            yield ShownEndpoint(each.name, state, each.cost(now), each.in_flight)
+
+    def _choose(self, now: float) -> Endpoint[E]:
+        if len(self.all) == 1 and self.all[0].breaker.state == "closed":
+            return self.all[0]
+        for each in self.all:
+            if each.breaker.due(now):
+                each.breaker.probe(now)
+                self.count(each.name, "probed")
+                return each
+        usable = [each for each in self.all if each.breaker.state == "closed"]
+        return self._lighter(usable or self._trickle(now), now)
+
+    def _trickle(self, now: float) -> list[Endpoint[E]]:
+        """All of them, now and then: to open the last one would only make the outage longer."""
+        if self.timing.chance() < TRICKLE:
+            return list(self.all)
+        wait = max(0.0, min(each.breaker.until for each in self.all) - now)
+        raise StoreBusy(f"{self._place} has been failing and is left alone for a moment", wait)
+
+    def _lighter(self, usable: list[Endpoint[E]], now: float) -> Endpoint[E]:
+        if len(usable) == 1:
+            return usable[0]
+        first = int(self.timing.chance() * len(usable))
+        second = int(self.timing.chance() * (len(usable) - 1))
+        one, other = usable[first], usable[second + (second >= first)]
+        return one if one.load(now) <= other.load(now) else other
+
+
+class Picked(Generic[E]):
+    """One exchange with one endpoint: a `with` block that ends as the exchange does.
+
+    `answered` is to be called when the answer begins; a block that ends well has been answered.
+    """
+
+    __slots__ = ("_endpoint", "_endpoints", "_since")
+
+    def __init__(self, endpoints: Endpoints[E], endpoint: Endpoint[E], now: float) -> None:
+        self._endpoints = endpoints
+        self._endpoint = endpoint
+        self._since = now
+
+    @property
+    def target(self) -> E:
+        return self._endpoint.target
+
+    def answered(self) -> None:
+        """The first byte is there."""
+        endpoint = self._endpoint
+        if endpoint.waiting.pop(self, None) is not None:
+            now = self._endpoints.timing.now()
+            endpoint.observe(now - self._since, now)
+            before = endpoint.breaker.state
+            endpoint.breaker.succeeded(now)
+            self._tell_of(before)
+
+    def __enter__(self) -> "Picked[E]":
+        self._endpoint.in_flight += 1
+        self._endpoint.waiting[self] = self._since
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._endpoint.in_flight -= 1
+        match error:
+            case None:
+                self.answered()
+            case StoreBusy():
+                self._refused(error)
+            case Exception() if at_fault(error):
+                self._failed()
+            case Exception():
+                self.answered()  # with a refusal, or something that is ours
+            case _:
+                self._abandoned()
+
+    def _refused(self, error: StoreBusy) -> None:
+        endpoint, now = self._endpoint, self._ended()
+        wait = PENALTY if error.wait is None else min(error.wait, MOST_PENALTY)
+        endpoint.observe(max(wait, PENALTY), now)
+        before = endpoint.breaker.state
+        endpoint.breaker.refused(now, self._endpoints.timing.chance())
+        self._tell_of(before)
+
+    def _failed(self) -> None:
+        endpoint, now = self._endpoint, self._ended()
+        endpoint.observe(PENALTY, now)
+        before = endpoint.breaker.state
+        endpoint.breaker.failed(now, self._endpoints.timing.chance())
+        self._tell_of(before)
+
+    def _abandoned(self) -> None:
+        """Whoever asked has left: what is known is that it took at least as long."""
+        endpoint = self._endpoint
+        if self in endpoint.waiting:
+            now = self._ended()
+            if now - self._since > endpoint.cost(now):
+                endpoint.observe(now - self._since, now)
+
+    def _ended(self) -> float:
+        self._endpoint.waiting.pop(self, None)
+        return self._endpoints.timing.now()
+
+    def _tell_of(self, before: State) -> None:
+        state = self._endpoint.breaker.state
+        if state != before:
+            became = "closed" if state == "closed" else "opened"
+            self._endpoints.count(self._endpoint.name, became)
+
+
+def at_fault(error: Exception) -> bool:
+    """Whether the endpoint is: it did not answer, or that it failed."""
+    cause = error if isinstance(error, ExchangeError) else exchange_error(error)
+    if cause is not None:  # a connection that had been idle too long says nothing
+        return not isinstance(cause, KeptAliveDied | PoolExhausted)
+    return isinstance(error, StoreUnavailable | StoreTimedOut)

@@ -1,0 +1,345 @@
+"""Reads that are late are asked for once more, and the first answer is taken.
+
+The first try runs in the task of whoever asked, so a read that is in time costs no task; one that
+loses is cancelled as `asyncio.timeout` would. The second finds its own endpoint: see `balance`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from time import monotonic
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar
+
+from msgspec import Struct
+
+from pannier_gateway.conditions import UNCONDITIONAL, Conditions
+from pannier_gateway.errors import ClientError, PannierError
+from pannier_gateway.resilience.failures import judge
+from pannier_gateway.resilience.firstbyte import FirstBytes
+from pannier_gateway.stores.base import Draft, Listing, Page, Reading, Record, Source, Store
+
+T = TypeVar("T")
+
+Count = Callable[[str, str], None]  # what was asked, the outcome
+
+
+class HedgePolicy(Struct, frozen=True):
+    """When to ask once more. Times in seconds; `share` of all reads at most, `burst` in a row.
+
+    The delay is what 95 of a hundred take, not below `floor`; `unknown` until that is known.
+    """
+
+    enabled: bool = True
+    floor: float = 0.05
+    unknown: float = 0.5
+    share: float = 0.05
+    burst: int = 10
+
+
+class Late(Protocol):
+    """Somebody whose time may be over."""
+
+    settled: bool
+
+    def ring(self) -> None: ...
+
+
+class Alarm:
+    """One timer for all who wait equally long, or nearly so."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[float, Late]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Alarm for {len(self._waiting)}>"
+
+    def watch(self, late: Late, now: float, seconds: float) -> None:
+        """Have `late` rung in so many seconds, unless it has settled by then."""
+        waiting = self._waiting
+        while waiting and waiting[0][1].settled:  # most have by the time that the next one comes
+            waiting.popleft()
+        waiting.append((now + seconds, late))
+        if self._timer is None:
+            self._wait(seconds)
+
+    def _ring(self) -> None:
+        self._timer = None
+        now = monotonic()
+        while self._waiting and (self._waiting[0][0] <= now or self._waiting[0][1].settled):
+            _, late = self._waiting.popleft()
+            if not late.settled:
+                late.ring()
+        if self._waiting:
+            self._wait(self._waiting[0][0] - now)
+
+    def _wait(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._ring)
+
+
+class Watching(Protocol):
+    """An Alarm, or what a test has in its place."""
+
+    def watch(self, late: Late, now: float, seconds: float) -> None: ...
+
+
+class Lane:
+    """What is late among operations of one kind."""
+
+    __slots__ = ("alarm", "first_bytes", "operation")
+
+    def __init__(self, operation: str, alarm: Watching) -> None:
+        self.operation = operation
+        self.alarm = alarm
+        self.first_bytes = FirstBytes()
+
+
+class Hedging:
+    """Decides for one bucket. `room` says whether the store can take more than it has to."""
+
+    def __init__(
+        self,
+        policy: HedgePolicy,
+        count: Count,
+        room: Callable[[], bool],
+        alarm: Callable[[], Watching] = Alarm,
+    ) -> None:
+        self.policy = policy
+        self.count = count
+        self.open = Lane("open", alarm())
+        self.head = Lane("head", alarm())
+        self._room = room
+        self._credit = 1.0
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Hedging after {self.delay(self.open):.3f} s, {self._credit:.1f} to spend>"
+
+    def delay(self, lane: Lane) -> float:
+        """Seconds after which a read is late."""
+        slow = lane.first_bytes.slow
+        return self.policy.unknown if slow is None else max(self.policy.floor, slow)
+
+    def asked(self) -> None:
+        """There was a read."""
+        if self._credit < self.policy.burst:
+            self._credit += self.policy.share
+
+    def allowed(self, operation: str) -> bool:
+        """Whether there may be a second now; it is paid for."""
+        if self._credit < 1:
+            self.count(operation, "no budget")
+            return False
+        if not self._room():
+            self.count(operation, "no room")
+            return False
+        self._credit -= 1
+        return True
+
+    def begin(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class Race(Generic[T]):
+    """One read, which may be asked for twice: `again` asks, `discard` gives back what nobody takes.
+
+    `second_won` says whose answer it is in the end.
+    """
+
+    __slots__ = (
+        "_again", "_cancels", "_discard", "_hedging", "_lane", "_second", "_task", "second_won",
+        "settled",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        hedging: Hedging,
+        lane: Lane,
+        again: Callable[[], Coroutine[object, object, T]],
+        discard: Callable[[T], Coroutine[object, object, object]],
+    ) -> None:
+        self.settled = False
+        self.second_won = False  # from then on the first is being cancelled
+        self._hedging = hedging
+        self._lane = lane
+        self._again = again
+        self._discard = discard
+        self._second: asyncio.Task[T] | None = None
+
+    async def run(self, first: Awaitable[T]) -> T:
+        """The first answer. Raises what the first try does, where the second is no better."""
+        hedging, lane = self._hedging, self._lane
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._cancels = task, task.cancelling()
+        started = monotonic()
+        hedging.asked()
+        lane.alarm.watch(self, started, hedging.delay(lane))
+        try:
+            answer = await first
+            if self._second is not None:
+                self._drop_second(self._second)
+        except asyncio.CancelledError as cancelled:
+            answer = self._answer_of_the_second(cancelled)
+        except PannierError as error:
+            answer = await self._second_chance(error)
+        finally:
+            self.settled = True
+        now = monotonic()
+        lane.first_bytes.add(now - started, now)
+        return answer
+
+    def ring(self) -> None:
+        """The first is late: ask once more, if that may be."""
+        if self._hedging.allowed(self._lane.operation):
+            self._second = self._hedging.begin(self._again())
+            self._second.add_done_callback(self._second_ended)
+
+    def _second_ended(self, second: asyncio.Task[T]) -> None:
+        if not self.settled and answered(second):
+            self.second_won = True
+            self._task.cancel()
+
+    def _answer_of_the_second(self, cancelled: asyncio.CancelledError) -> T:
+        """Raises `cancelled` where it is meant for whoever asked."""
+        second = self._second
+        if second is None:
+            raise cancelled
+        if not self.second_won or self._task.uncancel() > self._cancels:
+            self._let_go(second, "lost")
+            raise cancelled
+        self._hedging.count(self._lane.operation, "won")
+        return second.result()
+
+    async def _second_chance(self, error: PannierError) -> T:
+        """The second's answer in place of `error`, which is raised where there is none."""
+        second, self.settled = self._second, True
+        if second is None:
+            raise error
+        if self.second_won:
+            self._task.uncancel()
+        elif judge(error).kind == "permanent":
+            self._let_go(second, "lost")
+            raise error
+        try:
+            await asyncio.wait([second])
+        except asyncio.CancelledError:
+            self._let_go(second, "lost")
+            raise
+        if not answered(second):
+            self._let_go(second, "failed")
+            raise error
+        self.second_won = True
+        self._hedging.count(self._lane.operation, "won")
+        return second.result()
+
+    def _drop_second(self, second: asyncio.Task[T]) -> None:
+        if self.second_won:  # both at the same moment: the one that is here is taken
+            self._task.uncancel()
+            self.second_won = False
+        self._let_go(second, "lost")
+
+    def _let_go(self, second: asyncio.Task[T], outcome: str) -> None:
+        self._hedging.count(self._lane.operation, outcome)
+        second.cancel()
+        second.add_done_callback(self._give_back)
+
+    def _give_back(self, second: asyncio.Task[T]) -> None:
+        if not second.cancelled() and second.exception() is None:
+            _ = self._hedging.begin(self._discard(second.result()))  # nobody waits
+
+
+def answered(second: asyncio.Task[T]) -> bool:
+    """Whether the store has answered it, if only that there is nothing; else the first goes on."""
+    if second.cancelled():
+        return False
+    error = second.exception()
+    return error is None or isinstance(error, ClientError)
+
+
+class HedgeStore:
+    """The Store seam around another store, some of whose reads are late."""
+
+    def __init__(self, store: Store, hedging: Hedging) -> None:
+        self._store = store
+        self._hedging = hedging
+
+    def __repr__(self) -> str:
+        return f"<HedgeStore {self._store!r}>"
+
+    def open(self, path: str) -> AbstractAsyncContextManager[Reading]:
+        if self._hedging.policy.enabled:
+            return HedgedOpening(self._store, self._hedging, path)
+        return self._store.open(path)
+
+    async def head(self, path: str) -> Record:
+        if not self._hedging.policy.enabled:
+            return await self._store.head(path)
+
+        async def head() -> Record:
+            return await self._store.head(path)
+
+        race = Race(self._hedging, self._hedging.head, head, nothing_held)
+        return await race.run(head())
+
+    async def put(
+        self,
+        path: str,
+        source: Source,
+        draft: Callable[[], Draft],
+        conditions: Conditions = UNCONDITIONAL,
+    ) -> Record:
+        return await self._store.put(path, source, draft, conditions)
+
+    async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
+        return await self._store.delete(path, conditions)
+
+    async def touch(self, path: str, etag: str, expires: int) -> bool:
+        return await self._store.touch(path, etag, expires)
+
+    async def list(self, listing: Listing) -> Page:
+        return await self._store.list(listing)
+
+
+async def nothing_held(_: Record) -> None:
+    """A record needs no giving back."""
+
+
+class HedgedOpening:
+    """Opening an object, twice where the first time is late."""
+
+    __slots__ = ("_hedging", "_opening", "_path", "_second", "_store")
+
+    def __init__(self, store: Store, hedging: Hedging, path: str) -> None:
+        self._store = store
+        self._hedging = hedging
+        self._path = path
+        self._opening = store.open(path)
+        self._second = self._opening
+
+    async def __aenter__(self) -> Reading:
+        race = Race(self._hedging, self._hedging.open, self._open_second, self._close_second)
+        reading = await race.run(self._opening.__aenter__())
+        if race.second_won:
+            self._opening = self._second
+        return reading
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        return await self._opening.__aexit__(kind, error, trace)
+
+    async def _open_second(self) -> Reading:
+        self._second = self._store.open(self._path)
+        return await self._second.__aenter__()
+
+    async def _close_second(self, _: Reading) -> None:
+        await self._second.__aexit__(None, None, None)

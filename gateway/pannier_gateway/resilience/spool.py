@@ -1,0 +1,201 @@
+"""Bodies on their way in, kept so that they can be sent again: in memory first, then in a file.
+
+The file has no name and goes with the process. What all uploads may take together is limited, and
+so is each: one that outgrows its share goes on, only it can't be sent again from then on.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import Executor
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from awscrt.checksums import crc64nvme
+from msgspec import Struct
+
+from pannier_gateway.errors import Damaged
+from pannier_gateway.stores.base import Buffer, Source
+from pannier_gateway.threads import in_thread
+
+MIB = 1 << 20
+BLOCK = MIB  # bytes read back at once
+
+
+class SpoolLimits(Struct, frozen=True):
+    """Bytes: of one upload in memory and in its file, and of all uploads together."""
+
+    memory_each: int = MIB
+    memory: int = 32 * MIB
+    disk_each: int = 512 * MIB
+    disk: int = 2048 * MIB
+
+
+class Spool:
+    """What all uploads share. `count` gets the reason for which one can't be sent again."""
+
+    def __init__(
+        self,
+        folder: Path,
+        executor: Executor,
+        limits: SpoolLimits = SpoolLimits(),  # noqa: B008  # frozen
+    ) -> None:
+        self.folder = folder
+        self.executor = executor
+        self.limits = limits
+        self.memory = 0
+        self.disk = 0
+
+    def __repr__(self) -> str:
+        return f"<Spool {self.memory} bytes in memory, {self.disk} on disk>"
+
+
+class Tape:
+    """A body that can be read again from its beginning while it still comes: a Source.
+
+    Each reader gets what has come so far, then what comes; there is one at a time, and one that is
+    cancelled takes nothing with it. `checksum` (CRC64NVME) and `size` are of what has come;
+    `ended`: that was all.
+    """
+
+    whole: bytes | None = None
+
+    def __init__(self, source: Source, spool: Spool, torn: Callable[[str], None]) -> None:
+        self.size = 0
+        self.checksum = 0
+        self.replayable = True
+        self.ended = False
+        self._live: AsyncIterator[Buffer] = aiter(source)
+        self._coming: asyncio.Future[Buffer | None] | None = None
+        self._tell_torn = torn
+        self._spool = spool
+        self._file: IO[bytes] | None = None
+        self._filed = 0
+        self._tail: list[bytes] = []  # what follows the file
+        self._tail_size = 0
+
+    def __repr__(self) -> str:
+        return f"<Tape of {self.size} bytes, {self._filed} in a file>"
+
+    async def __aiter__(self) -> AsyncIterator[Buffer]:
+        if self._coming is not None:  # left behind by the reader before
+            await asyncio.wait([self._coming])
+            self._coming.result()  # a body that has failed never looks like one that has ended
+            self._coming = None
+        if self.size:
+            async with aclosing(self._checked()) as recorded:
+                async for known in recorded:
+                    yield known
+        while (piece := await self._next()) is not None:
+            yield piece
+
+    async def close(self) -> None:
+        """Give everything back; what comes is not waited for."""
+        if self._coming is not None:
+            self._coming.cancel()
+            await asyncio.wait([self._coming])
+            if not self._coming.cancelled():
+                self._coming.exception()  # whoever read has heard of it, or has left
+        self._forget()
+
+    async def _next(self) -> Buffer | None:
+        """The next piece, on record by then; None: that was all."""
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(self._record_next())
+        await asyncio.wait([self._coming])  # cancelled, it leaves the piece to the next reader
+        piece, self._coming = self._coming.result(), None
+        return piece
+
+    async def _record_next(self) -> Buffer | None:
+        try:
+            piece = await anext(self._live)
+        except StopAsyncIteration:
+            self.ended = True
+            return None
+        self.size += len(piece)
+        self.checksum = crc64nvme(piece, self.checksum)
+        if self.replayable:
+            await self._record(bytes(piece))
+        return piece
+
+    async def _record(self, piece: bytes) -> None:
+        limits, spool = self._spool.limits, self._spool
+        crowded = spool.memory + len(piece) > limits.memory
+        if self._tail_size + len(piece) > limits.memory_each or crowded:
+            await self._file_away(piece)
+            return
+        self._tail.append(piece)
+        self._tail_size += len(piece)
+        spool.memory += len(piece)
+
+    async def _file_away(self, piece: bytes) -> None:
+        """Move what is in memory to the file, and `piece` after it."""
+        limits, spool = self._spool.limits, self._spool
+        more = self._tail_size + len(piece)
+        if self._filed + more > limits.disk_each:
+            self._tear("too large")
+        elif spool.disk + more > limits.disk:
+            self._tear("spool full")
+        else:
+            spool.disk += more
+            self._filed += more
+            try:
+                await in_thread(spool.executor, partial(self._write, [*self._tail, piece]))
+            except OSError:
+                self._tear("disk failed")
+            self._empty_tail()
+
+    def _write(self, pieces: list[bytes]) -> None:
+        if self._file is None:
+            self._file = TemporaryFile(dir=self._spool.folder, buffering=0)  # noqa: SIM115  # kept
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                view = view[self._file.write(view) :]
+
+    def _tear(self, reason: str) -> None:
+        self.replayable = False
+        self._tell_torn(reason)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.replayable = False
+        self._empty_tail()
+        self._spool.disk -= self._filed
+        self._filed = 0
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _empty_tail(self) -> None:
+        self._spool.memory -= self._tail_size
+        self._tail, self._tail_size = [], 0
+
+    async def _checked(self) -> AsyncGenerator[bytes, None]:
+        """What is on record; the last piece only once all of it has proved to be what had come.
+
+        Raises Damaged.
+        """
+        checksum, held = 0, b""
+        async with aclosing(self._recorded()) as pieces:
+            async for piece in pieces:
+                if held:
+                    yield held
+                checksum, held = crc64nvme(piece, checksum), piece
+        if checksum != self.checksum:
+            raise Damaged("the spool did not give back the bytes that it was given")
+        yield held
+
+    async def _recorded(self) -> AsyncGenerator[bytes, None]:
+        for start in range(0, self._filed, BLOCK):
+            size = min(BLOCK, self._filed - start)
+            yield await in_thread(self._spool.executor, partial(self._read, start, size))
+        for piece in self._tail:
+            yield piece
+
+    def _read(self, start: int, size: int) -> bytes:
+        assert self._file is not None
+        return os.pread(self._file.fileno(), size, start)

@@ -1,0 +1,145 @@
+"""What stands between the objects and a store's driver, in this order and for these reasons.
+
+    replay     sends a whole upload again, so all that one try needs has to be below it
+    resume     goes on with a download that had begun: there is nothing to try again above it
+    retry      waits between two tries, and holds nothing meanwhile: no slot, no memory
+    hedge      is part of one try; both of its reads have to be within the limits
+    limit      is what everything asks through, so that it sees all that the store is asked
+    driver     asks one of the endpoints for each exchange: see `balance`
+
+An error of the limit is not tried again: it says that there is too much to do already.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from math import inf
+from pathlib import Path
+from tempfile import gettempdir
+
+from msgspec.structs import replace
+
+from pannier_gateway.config.model import ResilienceConfig
+from pannier_gateway.metrics import ResilienceMetrics
+from pannier_gateway.resilience.budget import RetryBudget
+from pannier_gateway.resilience.concurrency import BodyBudget, LimitStore, Slots
+from pannier_gateway.resilience.hedge import HedgePolicy, HedgeStore, Hedging
+from pannier_gateway.resilience.lag import LagShedder
+from pannier_gateway.resilience.replay import ReplayStore, Trying
+from pannier_gateway.resilience.resume import Resumer, ResumeStore
+from pannier_gateway.resilience.retry import TIMING, Retrier, RetryPolicy, RetryStore, Timing
+from pannier_gateway.resilience.spool import Spool, SpoolLimits
+from pannier_gateway.stores.base import Store
+
+MORE_FOR_STREAMS = 2  # attempts
+
+
+class Shared:
+    """What all buckets have in common: memory, disk, and the event loop."""
+
+    def __init__(
+        self,
+        metrics: ResilienceMetrics,
+        lag: Callable[[], float],
+        executor: Executor,
+        folder: Path | None = None,
+        timing: Timing = TIMING,
+    ) -> None:
+        self.metrics = metrics
+        self.lag = lag
+        self.timing = timing
+        self.bodies = BodyBudget(partial(metrics.shed, ""))
+        self.spool = Spool(folder or Path(gettempdir()), executor)
+        self.no_spool = Spool(self.spool.folder, executor, SpoolLimits(0, 0, 0, 0))
+        metrics.watch_bytes("memory", lambda: self.bodies.used)
+        metrics.watch_bytes("spool in memory", lambda: self.spool.memory)
+        metrics.watch_bytes("spool on disk", lambda: self.spool.disk)
+
+    def __repr__(self) -> str:
+        return f"<Shared {self.bodies}, {self.spool}>"
+
+
+class Resilience:
+    """All of it for one bucket. What it has learned outlives changes of the configuration."""
+
+    def __init__(self, bucket: str, shared: Shared) -> None:
+        metrics, timing = shared.metrics, shared.timing
+        self._shared = shared
+        self._bucket = bucket
+        self.budget = RetryBudget(timing.now)
+        self.slots = Slots(partial(metrics.shed, bucket), LagShedder(shared.lag))
+        self.retrier = Retrier(RetryPolicy(), self.budget, partial(metrics.retried, bucket), timing)
+        self.uploader = Retrier(
+            streamed(RetryPolicy().attempts),
+            RetryBudget(timing.now),
+            partial(metrics.retried, bucket),
+            timing,
+        )
+        self.resumer = Resumer(partial(metrics.resumed, bucket), timing=timing)
+        self.hedging = Hedging(
+            HedgePolicy(), partial(metrics.hedged, bucket), lambda: self.slots.roomy
+        )
+        metrics.watch(bucket, self)
+
+    def __repr__(self) -> str:
+        return f"<Resilience of {self._bucket}: {self.budget}, {self.slots}>"
+
+    def obey(self, config: ResilienceConfig) -> None:
+        """From now on these count, for what is under way as well; None: the default."""
+        attempts = RetryPolicy().attempts if config.attempts is None else config.attempts
+        self.retrier.policy = replace(self.retrier.policy, attempts=attempts)
+        self.uploader.policy = streamed(attempts)
+        hedging = HedgePolicy().enabled if config.hedging is None else config.hedging
+        self.hedging.policy = replace(self.hedging.policy, enabled=hedging)
+
+    def around(self, store: Store, *, sends_parts_again: bool = False) -> Store:
+        """`store`, with all of this around it.
+
+        A driver that sends parts again by itself (through `uploader`) spares streamed bodies the
+        spool, which costs as much as sending them.
+        """
+        metrics, bucket, shared = self._shared.metrics, self._bucket, self._shared
+        limited = LimitStore(store, self.slots, shared.bodies)
+        retried = RetryStore(HedgeStore(limited, self.hedging), self.retrier)
+        return ReplayStore(
+            ResumeStore(retried, self.resumer),
+            Trying(self.retrier, self.uploader),
+            shared.no_spool if sends_parts_again else shared.spool,
+            nobody if sends_parts_again else partial(metrics.unreplayable, bucket),
+            partial(metrics.sought, bucket),
+        )
+
+    # What is shown
+
+    @property
+    def coins(self) -> float:
+        return self.budget.coins
+
+    @property
+    def limit(self) -> float:
+        return self.slots.gradient.limit
+
+    @property
+    def in_flight(self) -> float:
+        return self.slots.in_flight
+
+    @property
+    def waiting(self) -> float:
+        return len(self.slots.queue)
+
+    @property
+    def hedge_delay(self) -> float:
+        return self.hedging.delay(self.hedging.open)
+
+
+def nobody(_: str) -> None:
+    """To be told of uploads that nobody meant to keep."""
+
+
+def streamed(attempts: int) -> RetryPolicy:
+    """For uploads that are streamed: a store that starts anew is waited for, as with downloads.
+
+    Sending a body takes as long as it does, so only the attempts are limited.
+    """
+    more = attempts + MORE_FOR_STREAMS if attempts > 1 else 1
+    return RetryPolicy(attempts=more, base=0.2, cap=10.0, deadline=inf)

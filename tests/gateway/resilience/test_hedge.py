@@ -1,0 +1,379 @@
+"""Reads that are late are asked for once more."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pannier_gateway.errors import ObjectNotFound, Overloaded, StoreRefused, StoreUnavailable
+from pannier_gateway.resilience.firstbyte import ENOUGH, EVERY, GENERATION_SECONDS, STEP, FirstBytes
+from pannier_gateway.resilience.hedge import Alarm, HedgePolicy, HedgeStore, Hedging, Late
+from pannier_gateway.stores.base import Reading, Record, Store
+from pannier_gateway.stores.memory import MemoryStore
+from support.faulty import unreachable
+from support.hostile import Wrapped
+from support.stores import ManualClock, put, read
+
+
+class ManualAlarm:
+    """Rings when it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Late, float]] = []
+
+    def watch(self, late: Late, now: float, seconds: float) -> None:
+        self.waiting.append((late, now + seconds))
+
+    def ring(self) -> None:
+        for late, _ in self.waiting:
+            if not late.settled:
+                late.ring()
+
+
+class HeldStore(Wrapped):
+    """Each read waits until it is let through, or fails as it is told; keeps count of them."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.reads: list[asyncio.Future[None]] = []
+        self.open_now = 0
+        self.left = 0  # cancelled while they waited
+
+    @asynccontextmanager
+    async def open(self, path: str) -> AsyncIterator[Reading]:
+        await self._wait()
+        async with super().open(path) as reading:
+            self.open_now += 1
+            try:
+                yield reading
+            finally:
+                self.open_now -= 1
+
+    async def head(self, path: str) -> Record:
+        await self._wait()
+        return await super().head(path)
+
+    async def _wait(self) -> None:
+        self.reads.append(asyncio.get_running_loop().create_future())
+        try:
+            await self.reads[-1]
+        except asyncio.CancelledError:
+            self.left += 1
+            raise
+
+
+class Trial:
+    """A store with one object "k", whose reads are held, with hedges that a test rings for."""
+
+    def __init__(self, policy: HedgePolicy = HedgePolicy()) -> None:  # noqa: B008  # frozen
+        self.counted: list[tuple[str, str]] = []
+        self.alarm = ManualAlarm()
+        self.room = True
+        self.base = MemoryStore(ManualClock())
+        self.held = HeldStore(self.base)
+        self.hedging = Hedging(
+            policy, lambda *what: self.counted.append(what), lambda: self.room, lambda: self.alarm
+        )
+        self.store = HedgeStore(self.held, self.hedging)
+
+    async def late_read(self, operation: str = "open") -> "asyncio.Task[object]":
+        """A read that has been asked for twice, or for which that was refused."""
+        await put(self.base, "k", b"x")
+        work = read(self.store, "k") if operation == "open" else self.store.head("k")
+        task: asyncio.Task[object] = asyncio.create_task(work)
+        await settle()
+        self.alarm.ring()
+        await settle()
+        return task
+
+    def let_through(self, number: int, error: Exception | None = None) -> None:
+        if error is None:
+            self.held.reads[number].set_result(None)
+        else:
+            self.held.reads[number].set_exception(error)
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+# What is late: pure
+
+
+def test_nobody_knows_what_is_late_before_there_are_enough_samples() -> None:
+    samples = FirstBytes()
+    for _ in range(ENOUGH - 1):
+        samples.add(0.02, 0.0)
+    assert samples.slow is None
+
+    samples.add(0.02, 0.0)
+
+    assert samples.slow == pytest.approx(0.02, rel=STEP - 1)
+
+
+@given(st.integers(0, 1000), st.floats(0.002, 10))
+def test_what_is_late_is_what_95_of_a_hundred_are_not(seed: int, scale: float) -> None:
+    dice = random.Random(seed)
+    values = [dice.uniform(0.5, 1.5) * scale for _ in range(EVERY * 4)]
+    samples = FirstBytes()
+    for value in values:
+        samples.add(value, 0.0)
+
+    exact = sorted(values)[int(len(values) * 0.95) - 1]
+    assert samples.slow is not None
+    assert exact <= samples.slow <= exact * STEP * 1.02
+
+
+def test_what_was_slow_long_ago_is_forgotten() -> None:
+    samples = FirstBytes()
+    for generation in range(4):
+        for _ in range(EVERY * 2):
+            samples.add(5.0 if generation == 0 else 0.01, generation * GENERATION_SECONDS)
+
+    assert samples.slow == pytest.approx(0.01, rel=STEP - 1)
+
+
+def test_the_delay_has_a_floor_and_a_guess() -> None:
+    hedging = Trial().hedging
+    assert hedging.delay(hedging.open) == 0.5
+
+    for _ in range(ENOUGH):
+        hedging.open.first_bytes.add(0.001, 0.0)
+
+    assert (hedging.delay(hedging.open), hedging.delay(hedging.head)) == (0.05, 0.5)
+
+
+def test_one_of_twenty_reads_may_be_asked_for_twice() -> None:
+    hedging = Trial().hedging
+
+    allowed = 0
+    for _ in range(2000):
+        hedging.asked()
+        allowed += hedging.allowed("open")
+
+    assert allowed <= 1 + 2000 * 0.05
+    assert allowed >= 2000 * 0.05 - 1
+
+
+# The race
+
+
+@pytest.mark.parametrize("operation", ["open", "head"])
+async def test_a_read_that_is_late_is_answered_by_the_second(operation: str) -> None:
+    trial = Trial()
+    task = await trial.late_read(operation)
+
+    trial.let_through(1)
+    await task
+
+    assert trial.counted == [(operation, "won")]
+    assert (trial.held.left, trial.held.open_now) == (1, 0)
+    assert task.cancelling() == 0
+
+
+async def test_the_first_may_still_win_and_the_second_leaves() -> None:
+    trial = Trial()
+    task = await trial.late_read()
+
+    trial.let_through(0)
+    assert await task == b"x"
+    await settle()
+
+    assert trial.counted == [("open", "lost")]
+    assert (trial.held.left, trial.held.open_now) == (1, 0)
+
+
+async def test_two_that_come_at_once_leave_nothing_open() -> None:
+    for order in ((0, 1), (1, 0)):
+        trial = Trial()
+        task = await trial.late_read()
+
+        for number in order:
+            trial.let_through(number)
+        assert await task == b"x"
+        await settle()
+
+        assert trial.held.open_now == 0
+        assert task.cancelling() == 0
+
+
+async def test_a_first_that_does_not_let_itself_be_cancelled_is_taken() -> None:
+    class Stubborn(HeldStore):
+        async def _wait(self) -> None:
+            try:
+                await super()._wait()
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)  # and finishes
+
+    trial = Trial()
+    trial.held = Stubborn(trial.base)
+    trial.store = HedgeStore(trial.held, trial.hedging)
+    task = await trial.late_read()
+
+    trial.let_through(1)
+    assert await task == b"x"
+    await settle()
+
+    assert trial.counted == [("open", "lost")]
+    assert trial.held.open_now == 0
+    assert task.cancelling() == 0
+
+
+async def test_a_read_that_is_in_time_is_asked_for_once() -> None:
+    trial = Trial()
+    await put(trial.base, "k", b"x")
+    task = asyncio.create_task(read(trial.store, "k"))
+    await settle()
+    trial.let_through(0)
+    await task
+
+    trial.alarm.ring()
+    await settle()
+
+    assert (len(trial.held.reads), trial.counted) == (1, [])
+
+
+@pytest.mark.parametrize("error", [unreachable(), Overloaded("enough"), StoreRefused("the key")])
+async def test_a_second_that_fails_does_no_harm(error: Exception) -> None:
+    trial = Trial()
+    task = await trial.late_read()
+
+    trial.let_through(1, error)
+    await settle()
+    trial.let_through(0)
+
+    assert await task == b"x"
+
+
+async def test_a_second_mends_the_failure_of_the_first() -> None:
+    trial = Trial()
+    task = await trial.late_read()
+
+    trial.let_through(0, unreachable())
+    await settle()
+    trial.let_through(1)
+
+    assert await task == b"x"
+    assert trial.counted == [("open", "won")]
+
+
+async def test_when_both_fail_the_first_is_told() -> None:
+    trial = Trial()
+    task = await trial.late_read()
+
+    trial.let_through(0, StoreUnavailable("the first"))
+    await settle()
+    trial.let_through(1, StoreUnavailable("the second"))
+
+    with pytest.raises(StoreUnavailable, match="the first"):
+        await task
+    assert trial.counted == [("open", "failed")]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+async def test_an_answer_that_there_is_none_is_an_answer(number: int) -> None:
+    trial = Trial()
+    task = await trial.late_read()
+
+    trial.let_through(number, ObjectNotFound("no"))
+
+    with pytest.raises(ObjectNotFound):
+        await task
+    await settle()
+    assert trial.held.left == 1
+
+
+@pytest.mark.parametrize("failed", [False, True], ids=["both under way", "the first had failed"])
+async def test_whoever_leaves_takes_both_along(failed: bool) -> None:
+    trial = Trial()
+    task = await trial.late_read()
+    if failed:
+        trial.let_through(0, unreachable())
+        await settle()
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await settle()
+
+    assert trial.held.left == (1 if failed else 2)
+    assert trial.held.open_now == 0
+
+
+async def test_whoever_leaves_as_the_second_wins_has_left() -> None:
+    trial = Trial()
+    task = await trial.late_read()
+
+    trial.let_through(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await settle()
+
+    assert trial.held.open_now == 0
+
+
+async def test_a_store_that_has_enough_to_do_is_not_asked_twice() -> None:
+    trial = Trial()
+    trial.room = False
+    await stop(await trial.late_read())
+
+    assert (len(trial.held.reads), trial.counted) == (1, [("open", "no room")])
+
+
+async def test_hedges_end_with_their_budget() -> None:
+    trial = Trial()
+    assert trial.hedging.allowed("open")
+    await stop(await trial.late_read())
+
+    assert (len(trial.held.reads), trial.counted) == (1, [("open", "no budget")])
+
+
+async def test_hedging_can_be_switched_off_at_any_time() -> None:
+    trial = Trial()
+    trial.hedging.policy = HedgePolicy(enabled=False)
+    for operation in ("open", "head"):
+        await stop(await trial.late_read(operation))
+
+    assert (len(trial.held.reads), trial.alarm.waiting) == (2, [])
+
+
+async def stop(task: "asyncio.Task[object]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+# The alarm
+
+
+class Waiting:
+    """Says when it was rung for."""
+
+    def __init__(self) -> None:
+        self.settled = False
+        self.rung = asyncio.Event()
+
+    def ring(self) -> None:
+        self.rung.set()
+
+
+async def test_the_alarm_rings_for_those_who_have_not_settled() -> None:
+    alarm = Alarm()
+    first, settled, last = Waiting(), Waiting(), Waiting()
+    for each in (first, settled, last):
+        alarm.watch(each, monotonic(), 0.001)
+    settled.settled = True
+
+    await first.rung.wait()
+    await last.rung.wait()
+    later = Waiting()
+    alarm.watch(later, monotonic(), 0.0)
+    await later.rung.wait()
+
+    assert not settled.rung.is_set()
