@@ -9,7 +9,7 @@ from bench.settings import Settings
 
 PROGRAMS = (
     *("small", "files", "growth", "memory", "start", "client", "upstream"),
-    *("operator", "injector", "storm"),
+    *("operator", "injector", "faults", "storm"),
 )
 
 

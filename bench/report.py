@@ -99,6 +99,12 @@ def _ratio(result: Race, name: str, anchor: str, figure: Figure, aims: Sequence[
     return f"{NAMES[figure]} {ratio}{''.join(verdicts)}"
 
 
+def limit(what: str, reached: float, most: float, unit: str) -> str:
+    """A figure that is not to be above `most`, whatever others reach."""
+    verdict = "reached" if reached <= most else "MISSED"
+    return f"{what} {reached:,.2f} {unit} [aim at most {most:g}: {verdict}]"
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells as aligned text, the first column to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

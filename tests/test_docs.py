@@ -93,7 +93,7 @@ def test_settings_are_documented_by_flag_variable_and_default() -> None:
 
     documented: dict[str, object] = {}
     for flag, variable, default, _ in rows(text_of("gateway.md"), r"--[a-z].*"):
-        given = from_environment(parser, {variable: "x" if default == "none" else default})
+        given = from_environment(parser, {variable: "x:1" if default == "none" else default})
         documented[flag] = None if default == "none" else next(iter(given.values()))
 
     assert documented == {action.option_strings[0]: action.default for action in actions}
@@ -117,7 +117,7 @@ def test_metrics_are_documented_all_and_no_others() -> None:
     families = Metrics(Drain()).registry.collect()
     exposed = {f"{each.name}_total" if each.type == "counter" else each.name for each in families}
 
-    text = text_of("gateway.md")
+    text = "".join(map(text_of, ("gateway.md", "resilience.md", "backing-stores.md", "tls.md")))
     documented = {row[0] for row in rows(text, r"pannier_.*")}
     documented |= set(re.findall(r"`((?:process|python)_\w+)`", text))
 

@@ -1,13 +1,16 @@
 """The admin listener: what Prometheus, the kubelet and a curious person ask. Read-only."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from pannier_gateway.api.pages import any_host, foreign_page
 from pannier_gateway.config.model import GatewayConfig
 from pannier_gateway.config.source import Refused
 
@@ -54,6 +57,9 @@ class Status(Protocol):
     @property
     def stores(self) -> dict[str, str]: ...
 
+    @property
+    def certificates(self) -> Mapping[str, object]: ...
+
 
 class Admin:
     """The pages."""
@@ -62,7 +68,7 @@ class Admin:
         self._status = status
 
     def application(self) -> web.Application:
-        application = web.Application()
+        application = web.Application(middlewares=[without_pages])
         application.add_routes(
             [
                 web.get("/", self.index),
@@ -113,10 +119,20 @@ class Admin:
             "problem": self._status.problem,
             "refused": self._status.refused,
             "stores": stores(self._status),
+            "certificates": self._status.certificates,
             "config": self._status.config,
         }
         body = msgspec.json.format(msgspec.json.encode(page))
         return web.Response(body=body, headers={"content-type": "application/json"})
+
+
+@web.middleware
+async def without_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what web pages send; by which name it comes is free, for Prometheus has its own."""
+    error = foreign_page(request.headers, any_host)
+    if error is not None:
+        return web.Response(status=error.status, text=f"{error}\n")
+    return await handler(request)
 
 
 class Kept(msgspec.Struct, frozen=True):

@@ -18,17 +18,19 @@ Count = Callable[[str, str, int], None]  # counts refusals: the usecase, the lim
 LIMITS = ("requestsPerSecond", "bytesPerSecond", "concurrentRequests")
 ROUNDING = 1e-9  # seconds: what floats make of a moment that has just come
 PIECES_A_SECOND = 8  # that a paced body goes in, so that nobody takes it for dead
+MOMENT = 1 / PIECES_A_SECOND  # seconds until a wait takes note of what has changed meanwhile
 LONGEST_ARREARS = 10.0  # seconds that bodies may be behind before no more of them are let in
 
 
 class Allowance:
     """So much a second, saved up for one second at most. What is taken beyond that is owed."""
 
-    __slots__ = ("_at", "_level", "rate")
+    __slots__ = ("_at", "_level", "_taken", "rate")
 
     def __init__(self, rate: int, now: float) -> None:
         self.rate = rate
         self._level = float(rate)
+        self._taken = 0  # ever
         self._at = now
 
     def __repr__(self) -> str:
@@ -40,11 +42,16 @@ class Allowance:
         seconds = (amount - self._level) / self.rate
         return seconds if seconds > ROUNDING else 0.0
 
-    def take(self, amount: float, now: float) -> float:
-        """Take that much; seconds until nothing is owed for it."""
+    def take(self, amount: int, now: float) -> int:
+        """Take that much; what to ask `due` with."""
         self._refill(now)
         self._level -= amount
-        return max(0.0, -self._level / self.rate)
+        self._taken += amount
+        return self._taken
+
+    def due(self, taken: int, now: float) -> float:
+        """Seconds until nothing is owed for all up to there; 0 stands for no more."""
+        return self.wait(taken - self._taken, now)
 
     def change(self, rate: int, now: float) -> None:
         """What is saved up stays the same part of a second's worth; what is owed stays as much."""
@@ -59,27 +66,35 @@ class Allowance:
 
 
 class Pacer:
-    """Spreads the bytes of a usecase's bodies, in and out together, over time."""
+    """Spreads the bytes of a usecase's bodies, in and out together, over time.
 
-    __slots__ = ("_now", "bytes")
+    Bodies hold on to it while limits change; `allowance` is None while there is none on bytes.
+    """
 
-    def __init__(self, allowance: Allowance, now: Now) -> None:
-        self.bytes = allowance
+    __slots__ = ("_now", "allowance")
+
+    def __init__(self, now: Now) -> None:
+        self.allowance: Allowance | None = None
         self._now = now
 
     def __repr__(self) -> str:
-        return f"<Pacer {self.bytes}>"
+        return f"<Pacer {self.allowance}>"
 
-    @property
-    def piece(self) -> int:
-        """How many bytes to spend at a time."""
-        return max(1, self.bytes.rate // PIECES_A_SECOND)
+    async def spend(self, size: int, in_vain: Callable[[], bool] = lambda: False) -> int:
+        """Wait until some of `size` bytes may go on; how many.
 
-    async def spend(self, size: int) -> None:
-        """Wait until that many bytes may go on."""
-        seconds = self.bytes.take(size, self._now())
-        if seconds:
-            await asyncio.sleep(seconds)
+        The wait ends early once it is `in_vain`, and once bytes have no limit any more.
+        """
+        allowance = self.allowance
+        if allowance is None:
+            return size
+        piece = min(size, max(1, allowance.rate // PIECES_A_SECOND))
+        taken = allowance.take(piece, self._now())
+        while self.allowance is allowance and (seconds := allowance.due(taken, self._now())):
+            if in_vain():
+                break
+            await asyncio.sleep(min(seconds, MOMENT))
+        return piece
 
 
 class Gate:
@@ -96,7 +111,7 @@ class Gate:
         self._now = now
         self._most: int | None = None  # requests at once
         self._requests: Allowance | None = None
-        self.pacer: Pacer | None = None
+        self.pacer = Pacer(now)
         self.in_flight = 0
         self.change(usecase.limits)
         for limit in LIMITS:
@@ -106,13 +121,10 @@ class Gate:
         return f"<Gate of {self._name} {self.in_flight}/{self._most} {self._requests} {self.pacer}>"
 
     def __enter__(self) -> None:
-        now = self._now()
         if self._most is not None and self.in_flight >= self._most:
             raise self._refusal("concurrentRequests", self._most, 1.0)
-        if self.pacer is not None:
-            self._demand_progress(self.pacer.bytes, now)
         if self._requests is not None:
-            self._take_one(self._requests, now)
+            self._take_one(self._requests, self._now())
         self.in_flight += 1
 
     def __exit__(self, *_: object) -> None:
@@ -123,13 +135,17 @@ class Gate:
         now = self._now()
         self._most = limits.concurrent_requests
         self._requests = changed(self._requests, limits.requests_per_second, now)
-        spent = None if self.pacer is None else self.pacer.bytes
-        left = changed(spent, limits.bytes_per_second, now)
-        self.pacer = None if left is None else Pacer(left, self._now)
+        self.pacer.allowance = changed(self.pacer.allowance, limits.bytes_per_second, now)
 
-    def _demand_progress(self, allowance: Allowance, now: float) -> None:
-        """Raises LimitReached while bodies are too far behind."""
-        behind = allowance.wait(0, now)
+    def demand_progress(self) -> None:
+        """For a request that brings or fetches a body.
+
+        Raises LimitReached while the bodies before it are too far behind.
+        """
+        allowance = self.pacer.allowance
+        if allowance is None:
+            return
+        behind = allowance.wait(0, self._now())
         if behind > LONGEST_ARREARS:
             raise self._refusal("bytesPerSecond", allowance.rate, behind - LONGEST_ARREARS)
 
@@ -148,7 +164,10 @@ class Gate:
 
 
 class Admission:
-    """The gates of all usecases; a gate outlives changes of the configuration."""
+    """The gates of all usecases, limited or not: a limit that comes counts what is in flight then.
+
+    A gate outlives changes of the configuration.
+    """
 
     def __init__(self, count: Count) -> None:
         self._count = count
@@ -158,9 +177,11 @@ class Admission:
         return f"<Admission {list(self._gates.values())}>"
 
     def gates(self, usecases: Iterable[UsecaseConfig]) -> dict[str, Gate]:
-        """The gate of each usecase that has a limit to be kept here."""
-        self._gates = {each.name: self._gate(each) for each in usecases if limited(each.limits)}
-        return self._gates
+        """The gate of each usecase; what is gone may come back before its last request ends."""
+        gates = {each.name: self._gate(each) for each in usecases}
+        in_use = {name: gate for name, gate in self._gates.items() if gate.in_flight}
+        self._gates = in_use | gates
+        return gates
 
     def _gate(self, usecase: UsecaseConfig) -> Gate:
         gate = self._gates.get(usecase.name)
@@ -178,9 +199,3 @@ def changed(allowance: Allowance | None, rate: int | None, now: float) -> Allowa
         return Allowance(rate, now)
     allowance.change(rate, now)
     return allowance
-
-
-def limited(limits: Limits) -> bool:
-    """Whether more is limited than the size of objects, which uploads see to."""
-    counted = (limits.requests_per_second, limits.bytes_per_second, limits.concurrent_requests)
-    return counted != (None, None, None)

@@ -13,8 +13,8 @@ from pannier_gateway.objects import Objects
 class Catalog(Struct, frozen=True):
     """The usecases of one configuration, by their names in URLs.
 
-    `gates` has those with limits, `refused` why others were left out, and `waiting` why there is
-    no configuration yet. Their stores stay open in a `with` block of `stores`.
+    `gates` has as many, `refused` why others were left out, and `waiting` why there is no
+    configuration yet. Their stores stay open in a `with` block of `stores`.
     """
 
     usecases: Mapping[str, Objects] = {}

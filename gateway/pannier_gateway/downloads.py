@@ -17,17 +17,19 @@ from pannier_gateway.codec import (
 )
 from pannier_gateway.codec.streams import Stream
 from pannier_gateway.codec.workers import Workers
-from pannier_gateway.errors import Damaged, DecodersBusy
+from pannier_gateway.errors import Damaged, MemoryFull
 from pannier_gateway.representation import Answer
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Buffer, Reading
 from pannier_gateway.threads import in_thread
 
 SMALL = 256 * 1024  # decoded bytes that are decoded on the event loop: a quarter of a millisecond
+AT_HAND = 64 * 1024  # bytes up to which an answer is not counted: a connection may take as much
+SENDING = 288 * 1024  # bytes that a reader of what is stored holds: a piece of the store's
 BOMB_RATIO = 1024  # what a body of unknown decoded size may grow by
 UNDECODABLE = "the stored bytes do not decode"
 
-Decoded = Stream | AsyncGenerator[bytes, None]
+Pieces = Stream | AsyncGenerator[bytes, None] | AsyncGenerator[Buffer, None]
 OutgoingBody = Buffer | AsyncGenerator[Buffer, None]  # at hand, or piece by piece
 
 
@@ -36,13 +38,13 @@ async def body_of(
 ) -> OutgoingBody:
     """Raises, now or while it is read, Damaged where the stored bytes are not what they were.
 
-    DecodersBusy is raised now; later only by bodies whose later frames have larger windows.
+    MemoryFull is raised now; later only by bodies whose later frames have larger windows.
     """
     if answer.decoded:
         return await decoded(reading, answer, workers, tables)
     span = answer.span or Span(0, reading.record.size)
     if reading.whole is None:
-        return reading.chunks(span)
+        return await begun(held(reading.chunks(span), SENDING, workers))
     return reading.whole if answer.span is None else memoryview(reading.whole)[slice(*span)]
 
 
@@ -53,7 +55,10 @@ async def decoded(
     if reading.whole is not None and size is not None and size <= SMALL:
         at_once = decode_frame(reading.whole, size)
         if at_once is not None and len(at_once) == size:
-            return at_once if span is None else memoryview(at_once)[slice(*span)]
+            part = at_once if span is None else at_once[slice(*span)]
+            return (
+                part if len(part) <= AT_HAND else await begun(held(once(part), len(part), workers))
+            )
     if span is not None and size is not None:
         return await begun(await decoded_range(reading, span, size, workers, tables))
     stored = Span(0, reading.record.size)
@@ -105,33 +110,43 @@ async def read_all(reading: Reading, span: Span) -> bytes:
 def decoding(
     reading: Reading, stored: Span, limit: int, workers: Workers, *, exact: bool
 ) -> Decoding:
-    return Decoding(copied(reading.chunks(stored)), limit, workers, exact=exact)
+    foreign = reading.record.attributes.by_client
+    return Decoding(reading.chunks(stored), limit, workers, exact=exact, foreign=foreign)
 
 
-async def copied(pieces: AsyncGenerator[Buffer, None]) -> AsyncGenerator[bytes, None]:
-    """Pieces that stay good when the next one comes."""
-    async with aclosing(pieces):
-        async for piece in pieces:
-            yield bytes(piece)
+async def held(
+    pieces: AsyncGenerator[Buffer, None], size: int, workers: Workers
+) -> AsyncGenerator[Buffer, None]:
+    """The same pieces, while `size` bytes of the budget are taken for them."""
+    with workers.budget.lease() as room:
+        await room.hold(size)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
 
 
-async def begun(decoded: Decoded) -> AsyncGenerator[Buffer, None]:
-    """What is decoded, once its first piece is there: what fails by then is told in its place."""
-    body = checked(decoded)
+async def once(piece: Buffer) -> AsyncGenerator[Buffer, None]:
+    yield piece
+
+
+async def begun(pieces: Pieces) -> AsyncGenerator[Buffer, None]:
+    """A body, once its first piece is there: what fails by then is told in its place."""
+    body = checked(pieces)
     await anext(body)
     return body
 
 
-async def checked(decoded: Decoded) -> AsyncGenerator[Buffer, None]:
+async def checked(pieces: Pieces) -> AsyncGenerator[Buffer, None]:
     """A piece of nothing as soon as there is something, then all of it."""
     try:
-        async with aclosing(decoded):
-            piece = await anext(decoded, b"")
+        async with aclosing(pieces):
+            piece = await anext(pieces, None)
             yield b""
-            while piece:
+            while piece is not None:
                 yield piece
-                piece = await anext(decoded, b"")
+                del piece  # not to be kept while the next one is made
+                piece = await anext(pieces, None)
     except DecodeError as error:
         raise Damaged(UNDECODABLE) from error
     except NoRoom as error:
-        raise DecodersBusy() from error
+        raise MemoryFull() from error

@@ -6,6 +6,7 @@ PannierError 500
 │   │   └── ExpirationRefused 400    outside what the usecase allows
 │   ├── ReadOnly 403                 the bucket takes no writes
 │   ├── ForeignPage 403              a web page asks, not a program
+│   ├── NotPermitted 403             the client's certificate is not for that
 │   ├── ObjectNotFound 404           absent
 │   │   └── ObjectExpired 404        its time is over
 │   ├── UsecaseUnknown 404           nobody declared it
@@ -28,7 +29,7 @@ PannierError 500
 ├── StoreUnavailable 503             the store can't serve now
 │   └── StoreBusy 503                it asks for fewer requests; carries when to ask again
 ├── Overloaded 503                   the gateway has enough to do; carries when to ask again
-├── DecodersBusy 503                 no memory to decode with; carries when to ask again
+├── MemoryFull 503                   bodies in flight hold all of it; carries when to ask again
 ├── ObjectReplaced 503               while it was read: what was read is not all of one version
 ├── StoreTimedOut 504                the store did not answer in time
 ├── StoreFull 507                    no room for these bytes
@@ -66,6 +67,10 @@ class ReadOnly(ClientError):
 
 
 class ForeignPage(ClientError):
+    status = 403
+
+
+class NotPermitted(ClientError):
     status = 403
 
 
@@ -178,14 +183,14 @@ class Overloaded(PannierError):
     retry_after = 1
 
 
-class DecodersBusy(PannierError):
+class MemoryFull(PannierError):
     status = 503
     retry_after = 5
 
     def __init__(self) -> None:
         super().__init__(
-            "other readers hold all the memory for decoding zstd: ask again later, "
-            "or for the stored bytes (accept-encoding: zstd)"
+            "other clients' bodies hold all the memory there is for them: ask again later "
+            "(reading takes less of it with accept-encoding: zstd)"
         )
 
 

@@ -11,13 +11,14 @@ from pannier_gateway.clock import Clock
 from pannier_gateway.config import model
 from pannier_gateway.config.model import Expiry, UsecaseConfig
 from pannier_gateway.errors import ExpirationRefused, PannierError
-from pannier_gateway.stores.base import Record, Store, Sweepable
+from pannier_gateway.stores.base import Attributes, Record, Store, Sweepable
 
 log = logging.getLogger("pannier.expiry")
 
 SECOND = 1_000_000
 LONGEST_DEBOUNCE = 24 * 3600 * SECOND
 SWEEP_BATCH = 500
+SKEW = 300 * SECOND  # that the clocks of two gateways may differ
 MICROSECOND = timedelta(microseconds=1)
 WIRE_POLICY: dict[model.Policy, Policy] = {
     "Manual": "manual",
@@ -49,6 +50,22 @@ class Lifetimes:
         if self._longest is not None:
             self._check(asked, self._longest)
         return asked
+
+    def check_deadline(self, attributes: Attributes, expires: int | None, now: int) -> None:
+        """Look at a deadline that another gateway has set. Raises ExpirationRefused."""
+        if self._longest is None:
+            return
+        after = attributes.after
+        self._check(
+            Expiration(attributes.policy, None if after is None else after * MICROSECOND),
+            self._longest,
+        )
+        latest = None if after is None else now + after + SKEW
+        if latest is not None and (expires is None or expires > latest):
+            raise ExpirationRefused(
+                f"usecase {self._usecase!r}: the deadline is later than its expiration allows: "
+                "check the clocks of both gateways"
+            )
 
     def _check(self, asked: Expiration, longest: dict[Policy, int | None]) -> None:
         if asked.policy not in longest:

@@ -219,6 +219,47 @@ class ShownEndpoint(NamedTuple):
     in_flight: int
 
 
+class BucketMetrics(Collector):
+    """Which Buckets have a store."""
+
+    def __init__(self) -> None:
+        self._up: Callable[[], Mapping[str, bool]] = dict
+
+    def watch(self, up: Callable[[], Mapping[str, bool]]) -> None:
+        """Ask `up` from now on."""
+        self._up = up
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "pannier_bucket_up", "1: its store is open; 0: requests get 503.", labels=["bucket"]
+        )
+        for bucket, up in self._up().items():
+            family.add_metric([bucket], up)
+        yield family
+
+
+class PromiseMetrics(Collector):
+    """What the stores of buckets were found to keep of their promises."""
+
+    def __init__(self) -> None:
+        self._found: Callable[[], Mapping[str, Mapping[str, bool]]] = dict
+
+    def watch(self, found: Callable[[], Mapping[str, Mapping[str, bool]]]) -> None:
+        """Ask `found` from now on."""
+        self._found = found
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "pannier_store_promise",
+            "1: the store was seen to keep it; 0: it was not.",
+            labels=["bucket", "promise"],
+        )
+        for bucket, promises in self._found().items():
+            for promise, kept in promises.items():
+                family.add_metric([bucket, promise], kept)
+        yield family
+
+
 class ResilienceMetrics(Collector):
     """What is done about stores that fail: what became of it, and what it goes by."""
 
@@ -349,7 +390,12 @@ class ShownTrust(Protocol):
 class CertificateMetrics(Collector):
     """Until when certificates count, by who goes by them, and what became of newer ones."""
 
-    def __init__(self, in_use: Mapping[str, ShownTrust]) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._in_use: Mapping[str, ShownTrust] = {}
+        registry.register(self)
+
+    def watch(self, in_use: Mapping[str, ShownTrust]) -> None:
+        """Show these, whatever they are when somebody scrapes."""
         self._in_use = in_use
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
@@ -385,11 +431,17 @@ class Metrics:
         self.store_operations = StoreOperations()
         registry.register(self.requests)
         registry.register(self.store_operations)
+        self.buckets = BucketMetrics()
+        registry.register(self.buckets)
+        self.promises = PromiseMetrics()
+        registry.register(self.promises)
         self.config = ConfigMetrics(registry)
         self.limits = LimitMetrics(registry)
         Gauge(
             "pannier_requests_in_flight", "Requests being served now.", registry=registry
         ).set_function(lambda: drain.in_flight)
+        self.resilience = ResilienceMetrics(registry)
+        self.certificates = CertificateMetrics(registry)
         self.compression = CompressionMetrics(registry)
         self.expired = Counter(
             "pannier_expired_requests",

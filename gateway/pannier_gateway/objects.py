@@ -1,6 +1,7 @@
 """The object service: what a usecase's policy means for put, get, head, delete and list."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -8,16 +9,23 @@ from pannier.protocol.expiration import Expiration
 from pannier.protocol.metadata import Metadata
 from pannier_gateway.clock import Clock
 from pannier_gateway.codec import SeekTables
+from pannier_gateway.codec.budget import PASSING
 from pannier_gateway.codec.workers import Workers
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions, check_write
 from pannier_gateway.config.model import BucketConfig, UsecaseConfig
 from pannier_gateway.downloads import OutgoingBody, body_of
-from pannier_gateway.errors import ObjectNotFound, PreconditionFailed, ReadOnly, Suspended
+from pannier_gateway.errors import (
+    ObjectNotFound,
+    PreconditionFailed,
+    ReadOnly,
+    Suspended,
+)
 from pannier_gateway.expiry import Extender, Lifetimes, deadline, microseconds
 from pannier_gateway.metrics import Metrics
 from pannier_gateway.representation import Answer, Ask, answer
-from pannier_gateway.stores.base import Attributes, Draft, Listing, Page, Record, Store
-from pannier_gateway.uploads import Body, Upload, UploadRules, receive
+from pannier_gateway.sealed import Sealed
+from pannier_gateway.stores.base import Attributes, Draft, Listing, Page, Reading, Record, Store
+from pannier_gateway.uploads import Body, Upload, UploadRules, admitted, receive
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +74,14 @@ class Objects:
             self._rules.check(body.length)
         if conditions is not UNCONDITIONAL:
             await self._check(path, conditions)
-        upload = await receive(body, metadata, self._rules, self._parts.workers)
 
         def draft() -> Draft:
             return drafted(metadata, upload, expiration, self._parts.clock())
 
-        record = await self._store.put(path, upload, draft, conditions)
+        workers = self._parts.workers
+        with workers.budget.lease() as room:
+            upload = await receive(body, metadata, self._rules, workers, room)
+            record = await self._store.put(path, upload, draft, conditions)
         if upload.encoding is not None and not upload.by_client:
             self._count_compression(record)
         return record
@@ -109,6 +119,44 @@ class Objects:
         """Raises Suspended."""
         self._admit()
         return await self._store.list(listing)
+
+    # What another gateway asks, whose readers and writers are its own
+
+    def open(self, path: str) -> AbstractAsyncContextManager[Reading]:
+        """Hold an object open, and leave its deadline alone. Raises Suspended."""
+        self._admit()
+        return self._store.open(path)
+
+    async def record(self, path: str) -> Record:
+        """Raises Suspended, ObjectNotFound."""
+        self._admit()
+        return await self._store.head(path)
+
+    async def keep(self, path: str, body: Body, conditions: Conditions = UNCONDITIONAL) -> Record:
+        """Store what another gateway has made of a body. Raises what `put` raises."""
+        self._admit_write()
+        if conditions is not UNCONDITIONAL:
+            await self._check(path, conditions)
+        upload = Sealed(body, self._check_kept)
+        with self._parts.workers.budget.lease() as room:
+            await admitted(body.length, room, PASSING)
+            await upload.take_small()
+            return await self._store.put(path, upload, upload.draft, conditions)
+
+    async def touch(self, path: str, etag: str, expires: int) -> bool:
+        """Move the deadline of a version; whether it is still there. Raises Suspended, ReadOnly."""
+        self._admit_write()
+        record = await self._store.head(path)
+        self._lifetimes.check_deadline(record.attributes, expires, self._parts.clock())
+        return await self._store.touch(path, etag, expires)
+
+    def _check_kept(self, size: int, draft: Draft | None) -> None:
+        if draft is None:
+            self._rules.check(size)
+            return
+        attributes = draft.attributes
+        self._rules.check(max(size, attributes.original_size or 0))
+        self._lifetimes.check_deadline(attributes, draft.expires, self._parts.clock())
 
     async def _check(self, path: str, conditions: Conditions) -> None:
         """Spare the sender of a body that would be refused; the store checks again, once it has it.

@@ -24,6 +24,7 @@ log = logging.getLogger("pannier.serve")
 
 BACKLOG = 1024
 FAREWELL_SECONDS = 1.0  # for what is still in flight when the drain is over
+HANDSHAKE_SECONDS = 10.0
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -70,8 +71,11 @@ async def data(settings: Settings, gateway: Gateway) -> AsyncIterator[str]:
     """Serve objects; where. When the block ends, what is in flight may finish."""
     server = DataServer(gateway.door, failure_body, gateway.metrics.requests)
     try:
-        async with listening(settings, server) as where:
-            yield where
+        async with (
+            listening(settings, server) as where,
+            to_gateways(settings, gateway, server) as further,
+        ):
+            yield where + further
     finally:
         server.pre_shutdown()
         if not await gateway.drain.finish(settings.drain):
@@ -96,6 +100,30 @@ async def listening(settings: Settings, server: DataServer) -> AsyncIterator[str
             stack.enter_context(ours(settings.socket))
             where += f" socket {settings.socket}"
         yield where
+
+
+@asynccontextmanager
+async def to_gateways(
+    settings: Settings, gateway: Gateway, server: DataServer
+) -> AsyncIterator[str]:
+    """Take connections of other gateways, if there is a place for that, until the block ends."""
+    hub = gateway.hub
+    if settings.tls_listen is None or hub is None:
+        yield ""
+        return
+    listener = bind(settings.tls_listen, "--tls-listen")
+    taking = await asyncio.get_running_loop().create_server(
+        server,
+        sock=listener,
+        backlog=BACKLOG,
+        ssl=hub.context,
+        ssl_handshake_timeout=HANDSHAKE_SECONDS,
+    )
+    try:
+        async with hub.following(gateway.trusts):
+            yield f" tls {url(listener, 'https')}"
+    finally:
+        taking.close()
 
 
 def hosts_of(listener: socket.socket, asked: Address) -> Hosts:
@@ -161,6 +189,6 @@ def ours(path: Path) -> Iterator[None]:
                 path.unlink()
 
 
-def url(listener: socket.socket) -> str:
+def url(listener: socket.socket, scheme: str = "http") -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://{Address(host, port)}"
+    return f"{scheme}://{Address(host, port)}"

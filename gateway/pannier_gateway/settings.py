@@ -52,6 +52,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     listen: Address
     admin_listen: Address
     socket: Path | None
+    tls_listen: Address | None = None
+    tls_dir: Path | None = None
+    tls_clients: Path | None = None
     drain: float
     sweep_interval: float
     log_level: str
@@ -80,6 +83,11 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     settings = Settings(**vars(parsed))
     if (settings.manifests is None) == (settings.config is None):
         parser.error("give either --manifests or --config")
+    if (
+        len({settings.tls_listen is None, settings.tls_dir is None, settings.tls_clients is None})
+        > 1
+    ):
+        parser.error("--tls-listen, --tls-dir and --tls-clients go together")
     return settings
 
 
@@ -173,6 +181,24 @@ def add_listeners(parser: Parser) -> None:
         help="/metrics /livez /readyz /startupz /configz (default: 0.0.0.0:8651)",
     )
     add("--socket", type=Path, metavar="PATH", help="listen on this Unix socket too")
+    add(
+        "--tls-listen",
+        type=address,
+        metavar="HOST:PORT",
+        help="where other gateways connect, over TLS and with certificates of their own",
+    )
+    add(
+        "--tls-dir",
+        type=Path,
+        metavar="DIR",
+        help="tls.crt and tls.key to show them, and ca.crt, the authority of their certificates",
+    )
+    add(
+        "--tls-clients",
+        type=Path,
+        metavar="FILE",
+        help="which of them may touch which usecases, by the names in their certificates",
+    )
 
 
 def add_process(parser: Parser) -> None:

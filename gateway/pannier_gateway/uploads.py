@@ -14,20 +14,23 @@ from pannier_gateway.codec import (
     DecodedTooLarge,
     DecodeError,
     Measuring,
+    NoRoom,
     compress_small,
     compressible,
     measure_small,
     pays,
     worthwhile,
 )
+from pannier_gateway.codec.budget import PASSING, Lease
 from pannier_gateway.codec.workers import Workers
 from pannier_gateway.config.model import UsecaseConfig
-from pannier_gateway.errors import BadRequest, TooLarge
+from pannier_gateway.errors import BadRequest, MemoryFull, TooLarge
 from pannier_gateway.threads import in_thread
 
 DEFAULT_LEVEL = 3
 INLINE_LEVEL = 9  # up to here a sample is compressed on the event loop: a millisecond at most
 UNBOUNDED = 1 << 62
+CODING = 960 * 1024  # bytes that an upload holds: what passes, and the frame it is part of
 
 
 class Body(Protocol):
@@ -110,22 +113,51 @@ class Upload:
                 del piece
 
 
-async def receive(body: Body, metadata: Metadata, rules: UploadRules, workers: Workers) -> Upload:
-    """Look at the beginning of `body` and decide what is stored. Raises TooLarge, BadRequest."""
+async def receive(
+    body: Body, metadata: Metadata, rules: UploadRules, workers: Workers, room: Lease
+) -> Upload:
+    """Look at the beginning of `body` and decide what is stored.
+
+    Holds `room` for it until the caller gives that back. Raises TooLarge, BadRequest, MemoryFull.
+    """
+    sent_as_zstd = metadata.compression == "zstd"
+    tried = not sent_as_zstd and worth_a_try(body.length, metadata.content_type, rules)
+    roomy = await admitted(body.length, room, CODING if sent_as_zstd or tried else PASSING)
     pieces = limited(body, rules)
     head, ended = await beginning(pieces)
-    if metadata.compression == "zstd":
+    whole = head if ended else chained(head, pieces)
+    if sent_as_zstd:
         ceiling = UNBOUNDED if rules.most_bytes is None else rules.most_bytes
-        return await as_sent(head if ended else chained(head, pieces), ceiling, workers)
-    size = len(head) if ended else body.length
-    if not rules.compress or not compressible(metadata.content_type) or small(size, rules):
-        return Upload(head if ended else chained(head, pieces))
-    if ended:
-        return await compressed_whole(head, rules.level, workers)
+        return await as_sent(whole, ceiling, workers)
+    if not (tried and roomy) or (ended and small(len(head), rules)):
+        return Upload(whole)
+    if isinstance(whole, bytes):
+        return await compressed_whole(whole, rules.level, workers)
     if pays(head, rules.level):
-        squeezed = Compressing(chained(head, pieces), rules.level, workers.executor)
-        return Upload(squeezed, encoding="zstd")
-    return Upload(chained(head, pieces))
+        return Upload(Compressing(whole, rules.level, workers.executor), encoding="zstd")
+    room.shrink(PASSING)
+    return Upload(whole)
+
+
+def worth_a_try(size: int | None, content_type: str, rules: UploadRules) -> bool:
+    """Whether a body of that size and type may be compressed; its beginning has the last word."""
+    return rules.compress and compressible(content_type) and not small(size, rules)
+
+
+async def admitted(size: int | None, room: Lease, wanted: int) -> bool:
+    """Whether there is all the room that is `wanted`; at least, there is PASSING.
+
+    Asked before a byte is taken in, so that who waits holds no more than the connection does.
+    Raises MemoryFull.
+    """
+    if size is not None and size <= SAMPLE_SIZE:
+        return True
+    try:
+        await room.hold(wanted)
+    except NoRoom as error:
+        if not room.try_hold(PASSING):
+            raise MemoryFull() from error
+    return room.held >= wanted
 
 
 async def as_sent(body: bytes | AsyncIterator[bytes], ceiling: int, workers: Workers) -> Upload:

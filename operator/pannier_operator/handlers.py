@@ -32,6 +32,7 @@ async def follow(
     await kopf.operator(
         registry=registry(access, news),
         settings=settings(),
+        identity="pannier",  # type: ignore[arg-type]  # or it asks for a user's name: images have none
         clusterwide=not namespaces,
         namespaces=namespaces,
     )
@@ -75,7 +76,7 @@ def settings() -> kopf.OperatorSettings:
     found.watching.reconnect_backoff = 1
     found.watching.chunk_size = 500
     found.watching.label_selectors[CONFIG_MAPS.version, CONFIG_MAPS.plural] = CONFIG_SELECTOR
-    found.queueing.idle_timeout = 1  # a task per object that has news ends sooner
+    found.queueing.idle_timeout = 0.01  # a task per object that has news ends at once
     found.networking.request_timeout = 30
     found.networking.connect_timeout = 10
     found.networking.error_backoffs = Backoff(longest=30.0)

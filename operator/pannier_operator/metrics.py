@@ -7,12 +7,10 @@ from time import monotonic, time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.gc_collector import GCCollector
-from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from pannier_operator.queue import Queue
+from pannier_operator.registry import of_this_process
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -93,21 +91,11 @@ class Metrics:
     """All of them, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
+        self.registry = registry = of_this_process()
         self.api = ApiMetrics(registry)
         self.usecases = Usecases()
         registry.register(self.usecases)
-        self.reconciles = Counter(
-            "pannier_operator_reconciles",
-            "Namespaces compared with what should be, by result.",
-            ["result"],
-            registry=registry,
-        )
-        for result in ("unchanged", "changed", "failed"):
-            self.reconciles.labels(result)
+        self.reconciles = _reconciles(registry)
         self.reconcile_seconds = Histogram(
             "pannier_operator_reconcile_duration_seconds",
             "One namespace: listed, rendered, written where it differs.",
@@ -149,3 +137,15 @@ class Metrics:
             "How long the oldest namespace that is due has waited.",
             registry=self.registry,
         ).set_function(queue.age)
+
+
+def _reconciles(registry: CollectorRegistry) -> Counter:
+    found = Counter(
+        "pannier_operator_reconciles",
+        "Namespaces compared with what should be, by result.",
+        ["result"],
+        registry=registry,
+    )
+    for result in ("unchanged", "changed", "failed"):
+        found.labels(result)  # there from the start, so that a rate of it is never missing
+    return found

@@ -20,7 +20,7 @@ from pannier_operator.world import Seen, View
 log = logging.getLogger("pannier.operator")
 
 FINALIZER = "pannier.dev/in-use"
-AT_ONCE = 8
+AT_ONCE = 6  # writes to resources, of all namespaces: what gateways wait for has room beside them
 
 T = TypeVar("T")
 
@@ -63,6 +63,7 @@ class Publisher:
         self._wrote = wrote
         self._instance = instance
         self._now = now
+        self._places = asyncio.Semaphore(AT_ONCE)
 
     def __repr__(self) -> str:
         return f"<Publisher {self._instance}>"
@@ -97,7 +98,7 @@ class Publisher:
 
         Raises ClusterError.
         """
-        return await _each(self._protect, [each for each in buckets if is_misprotected(each)])
+        return await self._each(self._protect, [each for each in buckets if is_misprotected(each)])
 
     def told(self, plan: Plan, published: Published) -> list[Told]:
         """What the status of each resource should be, now that `published` is what it is."""
@@ -109,7 +110,7 @@ class Publisher:
 
         Raises ClusterError.
         """
-        return await _each(self._tell, [each for each in told if each.is_news])
+        return await self._each(self._tell, [each for each in told if each.is_news])
 
     async def _protect(self, bucket: Planned) -> None:
         metadata = bucket.seen.metadata
@@ -136,6 +137,27 @@ class Publisher:
             await self._cluster.create(news)
         except ClusterError as error:
             log.warning("event lost", extra={"error": str(error), "note": news["note"]})
+
+    async def _each(self, do: Callable[[T], Awaitable[None]], items: list[T]) -> int:
+        """Do all of them, some at once; then raise the first ClusterError that says anything."""
+        errors: list[ClusterError] = []
+        waiting = iter(items)
+
+        async def work() -> None:
+            for item in waiting:
+                async with self._places:
+                    try:
+                        await do(item)
+                    except ClusterError as error:
+                        errors.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE, len(items))):
+                group.create_task(work())
+        for error in errors:
+            if not is_moot(error):
+                raise error
+        return len(items)
 
 
 def status(planned: Planned, plan: Plan, published: Published, now: datetime) -> Json:
@@ -178,27 +200,6 @@ def too_large(config: GatewayConfig) -> Failure | None:
 def _named(seen: Seen, **metadata: object) -> Json:
     """The beginning of a write; with uid and resourceVersion, to just this object as it is."""
     return seen.kind.object(seen.metadata.namespace, seen.metadata.name, **metadata)
-
-
-async def _each(do: Callable[[T], Awaitable[None]], items: list[T]) -> int:
-    """Do all of them, some at once; then raise the first ClusterError that says anything."""
-    errors: list[ClusterError] = []
-    waiting = iter(items)
-
-    async def work() -> None:
-        for item in waiting:
-            try:
-                await do(item)
-            except ClusterError as error:
-                errors.append(error)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(AT_ONCE, len(items))):
-            group.create_task(work())
-    for error in errors:
-        if not is_moot(error):
-            raise error
-    return len(items)
 
 
 def is_moot(error: ClusterError) -> bool:

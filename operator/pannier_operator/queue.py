@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from pannier_operator.pace import Backoff
@@ -11,11 +11,16 @@ from pannier_operator.pace import Backoff
 class Queue:
     """Gives out keys when they are due, failed ones later each time. Times in seconds.
 
-    A new key is due after `settle`, so that a burst of hints is worked on once.
+    A new key is due after `settle`, so that a burst of hints is worked on once. Of those that take
+    turns `at_once` are let in together.
     """
 
     def __init__(
-        self, backoff: Backoff, settle: float = 0.1, clock: Callable[[], float] = monotonic
+        self,
+        backoff: Backoff,
+        settle: float = 0.1,
+        clock: Callable[[], float] = monotonic,
+        at_once: int = 1,
     ) -> None:
         self._backoff = backoff
         self._settle = settle
@@ -25,6 +30,9 @@ class Queue:
         self._busy: set[str] = set()
         self._again: set[str] = set()
         self._failures: dict[str, int] = {}
+        self._at_once = at_once
+        self._turns: dict[str, None] = {}
+        self._having_turn: set[str] = set()
         self._changed = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -33,7 +41,7 @@ class Queue:
     @property
     def depth(self) -> int:
         """How many keys wait, those that wait out a failure included."""
-        return len(self._due) + len(self._again)
+        return len(self._due.keys() | self._turns.keys() | self._again)
 
     @property
     def active(self) -> int:
@@ -51,6 +59,11 @@ class Queue:
             self._again.add(key)
         else:
             self._wait(key, self._clock() + self._settle)
+
+    def add_in_turn(self, keys: Iterable[str]) -> None:
+        """Have all `keys` worked on, a few at a time: one that is added waits for those only."""
+        self._turns |= dict.fromkeys(key for key in keys if key not in self._due)
+        self._let_in()
 
     async def get(self) -> str:
         """The next key that is due. Whoever gets it says `done` or `failed` of it."""
@@ -78,6 +91,15 @@ class Queue:
         if key in self._again:
             self._again.discard(key)
             self._wait(key, self._clock() + self._settle)
+        self._having_turn.discard(key)
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while self._turns and len(self._having_turn) < self._at_once:
+            key = next(iter(self._turns))
+            del self._turns[key]
+            self._having_turn.add(key)
+            self.add(key)
 
     def _wait(self, key: str, due: float) -> None:
         if due < self._due.get(key, float("inf")):
@@ -88,6 +110,7 @@ class Queue:
     def _taken(self) -> str:
         _, key = heapq.heappop(self._heap)
         del self._due[key]
+        self._turns.pop(key, None)
         self._busy.add(key)
         return key
 

@@ -19,13 +19,13 @@ from pannier_operator.metrics import Metrics
 from pannier_operator.pace import Backoff
 from pannier_operator.plan import Plan, plan
 from pannier_operator.publish import Published, Publisher, Told, is_misprotected, is_moot
+from pannier_operator.pulse import Pulse
 from pannier_operator.queue import Queue
 from pannier_operator.world import View, World
 
 log = logging.getLogger("pannier.operator")
 
 WORKERS = 4
-STUCK_SECONDS = 300
 
 
 class Reconciler:
@@ -45,12 +45,12 @@ class Reconciler:
         self._namespaces = tuple(namespaces)
         self._resync = resync
         self._claims = Claims()
-        self._queue = Queue(Backoff())
+        self._queue = Queue(Backoff(), at_once=WORKERS - 1)  # one is left for what is news
         self._snapshots: dict[str, View] = {}
         self._hinted: dict[str, float] = {}
         self._news: dict[str, list[tuple[str, str]]] = {}
         self._listing = False
-        self._listed_at = self._attempted_at = monotonic()
+        self._pulse = Pulse(resync)
         metrics.watch_queue(self._queue)
 
     def __repr__(self) -> str:
@@ -71,10 +71,7 @@ class Reconciler:
 
     def ailing(self) -> str | None:
         """Why this process had better be started anew; None while it does its work."""
-        if (age := monotonic() - self._listed_at) > 3 * self._resync:
-            return f"everything was last listed {age:.0f} s ago"
-        idle = min(self._queue.age(), monotonic() - self._attempted_at)
-        return f"nobody has looked at what waits for {idle:.0f} s" if idle > STUCK_SECONDS else None
+        return self._pulse.ailing(self._queue.age())
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
@@ -115,10 +112,10 @@ class Reconciler:
         for namespace, view in views.items():
             if all(self._world.knows(*each) for each in self._news.get(namespace, ())):
                 self._snapshots[namespace] = view  # nothing has happened while it was listed
-            self._queue.add(namespace)
-        self._listed_at = monotonic()
+        self._queue.add_in_turn(views)
+        self._pulse.listed()
         self._metrics.world_listed()
-        fields = {"namespaces": len(views), "seconds": round(self._listed_at - began, 3)}
+        fields = {"namespaces": len(views), "seconds": round(monotonic() - began, 3)}
         log.info("everything listed", extra=fields)
 
     async def _work(self) -> None:
@@ -126,7 +123,7 @@ class Reconciler:
             namespace = await self._queue.get()
             with self._metrics.reconcile_seconds.time():
                 await self._attempt(namespace)
-            self._attempted_at = monotonic()
+            self._pulse.worked()
 
     async def _attempt(self, namespace: str) -> None:
         since = self._hinted.pop(namespace, None)

@@ -41,13 +41,7 @@ DEFAULTS = Settings()
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `run`, which `settings_of` reads."""
     add = parser.add_argument
-    add(
-        "--kubeconfig",
-        type=Path,
-        default=os.environ.get("KUBECONFIG"),
-        metavar="FILE",
-        help="the cluster, and who to be there (default: KUBECONFIG, or else who the pod is)",
-    )
+    add_kubeconfig(parser)
     add(
         "--namespace",
         action="append",
@@ -63,6 +57,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="/metrics and /livez (default: 0.0.0.0:8652; port 0: a free one)",
     )
+    _add_pace(parser)
+    add(
+        "--lease",
+        type=lease,
+        metavar="NAMESPACE/NAME",
+        help="do the work only while holding this Lease, so that others can stand by",
+    )
+    add_log_level(parser)
+
+
+def _add_pace(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--resync",
         type=positive,
@@ -77,17 +83,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NUMBER",
         help="writes to the cluster per second, at most (default: 250)",
     )
-    add(
-        "--lease",
-        type=lease,
-        metavar="NAMESPACE/NAME",
-        help="do the work only while holding this Lease, so that others can stand by",
+
+
+def add_kubeconfig(parser: argparse._ActionsContainer) -> None:
+    """The option of every command that speaks to a cluster."""
+    parser.add_argument(
+        "--kubeconfig",
+        type=Path,
+        default=os.environ.get("KUBECONFIG"),
+        metavar="FILE",
+        help="the cluster, and who to be there (default: KUBECONFIG, or else who the pod is)",
     )
-    add(
+
+
+def add_log_level(parser: argparse._ActionsContainer) -> None:
+    """The option of every command that logs."""
+    parser.add_argument(
         "--log-level",
         choices=["debug", "info", "warning", "error"],
         default=DEFAULTS.log_level,
-        help="(default: info)",
+        help="of this process (default: info)",
     )
 
 

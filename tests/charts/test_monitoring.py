@@ -286,7 +286,7 @@ def test_every_panel_shows_something(prometheus: str, board: Path) -> None:
 
 def filled(expression: str) -> str:
     """What Grafana would ask, everything selected."""
-    text = re.sub(r"\$(namespace|usecase)", ".*", expression)
+    text = re.sub(r"\$(namespace|usecase|bucket)", ".*", expression)
     return text.replace("$__rate_interval", "5s").replace("[1h]", "[5s]")
 
 

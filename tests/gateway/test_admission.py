@@ -1,5 +1,6 @@
 """What limits let in, in a time of the tests' own."""
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pannier_gateway import admission
 from pannier_gateway.admission import LONGEST_ARREARS, Admission, Allowance, Gate
 from pannier_gateway.config.model import Expiry, Limits, UsecaseConfig
 from pannier_gateway.errors import LimitReached
@@ -53,6 +55,17 @@ def passes(gate: Gate) -> bool:
             return True
     except LimitReached:
         return False
+
+
+def owe(gate: Gate, size: float) -> None:
+    """As if so many bytes had gone on beyond what was saved up."""
+    assert gate.pacer.allowance is not None
+    gate.pacer.allowance.take(gate.pacer.allowance.rate + int(size), 0.0)
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 # Requests a second
@@ -135,7 +148,7 @@ def test_bytes_go_on_no_faster_than_the_rate_beyond_a_seconds_worth(
 ) -> None:
     allowance, now, gone = Allowance(rate, 0.0), 0.0, 0
     for size in sizes:
-        now += allowance.take(size, now)
+        now += allowance.due(allowance.take(size, now), now)
         gone += size
         assert gone <= (now + 1) * rate * (1 + 1e-9)
 
@@ -144,24 +157,76 @@ def test_bytes_go_on_no_faster_than_the_rate_beyond_a_seconds_worth(
 
 def test_bodies_far_behind_let_no_more_in_until_they_have_caught_up(world: World) -> None:
     gate = world.gate(bytes_per_second=1000)
-    assert gate.pacer is not None
-    gate.pacer.bytes.take(1000 * (LONGEST_ARREARS + 3.5), world.now)
+    owe(gate, 1000 * (LONGEST_ARREARS + 2.5))
 
-    with pytest.raises(LimitReached, match="bytesPerSecond of 1000") as refused, gate:
-        pass
+    with pytest.raises(LimitReached, match="bytesPerSecond of 1000") as refused:
+        gate.demand_progress()
+    assert passes(gate)  # what has no body
     world.now += refused.value.retry_after
 
     assert refused.value.retry_after == 3
-    assert passes(gate)
+    gate.demand_progress()
 
 
 def test_what_is_saved_up_is_waited_for_by_nobody() -> None:
     allowance = Allowance(1000, 0.0)
 
-    assert [allowance.take(size, 0.0) for size in (1000, 0, 500)] == [0, 0, 0.5]
+    waits = [allowance.due(allowance.take(size, 0.0), 0.0) for size in (1000, 0, 500)]
+
+    assert waits == [0, 0, 0.5]
+
+
+def test_who_waits_does_not_wait_for_those_who_came_later() -> None:
+    allowance = Allowance(1000, 0.0)
+    first = allowance.take(1500, 0.0)
+    allowance.take(10_000, 0.25)
+
+    assert allowance.due(first, 0.25) == pytest.approx(0.25)
+    assert allowance.due(first, 0.5) == 0
+
+
+@given(st.integers(1024, 1 << 40), st.integers(1, 1 << 40))
+async def test_bytes_go_on_an_eighth_of_a_seconds_worth_at_a_time(rate: int, size: int) -> None:
+    gate = World().gate(bytes_per_second=rate)
+
+    assert await gate.pacer.spend(size) == min(size, rate // 8)
+    assert await World().gate().pacer.spend(size) == size
 
 
 # Changes
+
+
+@pytest.mark.parametrize("limits", [Limits(bytes_per_second=1 << 30), Limits()])
+async def test_who_waits_obeys_a_changed_limit_at_once(
+    world: World, limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "MOMENT", 0)
+    gate = world.gate(bytes_per_second=1024)
+    owe(gate, 100_000)
+    waiting = asyncio.create_task(gate.pacer.spend(1))
+    await turns()
+    assert not waiting.done()
+
+    gate.change(limits)
+    world.now += 0.001
+    await turns()
+
+    assert waiting.done()
+
+
+async def test_nobody_waits_in_vain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MOMENT", 0)
+    gate = world.gate(bytes_per_second=1024)
+    owe(gate, 100_000)
+    left = asyncio.Event()
+    waiting = asyncio.create_task(gate.pacer.spend(1, left.is_set))
+    await turns()
+    assert not waiting.done()
+
+    left.set()
+    await turns()
+
+    assert waiting.done()
 
 
 def test_a_changed_rate_keeps_the_part_that_is_left() -> None:
@@ -195,13 +260,23 @@ def test_limits_that_change_do_not_forget_what_is_in_flight(world: World) -> Non
     assert passes(gate)
 
 
-def test_only_usecases_with_limits_have_a_gate_and_keep_it() -> None:
+def test_a_limit_counts_what_came_before_it_and_while_there_was_none() -> None:
     admission = Admission(lambda _, __, ___: None)
-    plain, large = usecase("plain"), usecase("large", max_object_bytes=1)
+    free, one = usecase("media"), usecase("media", concurrent_requests=1)
+    gate = admission.gates([free])["media"]
 
-    first = admission.gates([plain, large, usecase("few", concurrent_requests=1)])
-    second = admission.gates([plain, usecase("few", concurrent_requests=2)])
+    with gate:
+        assert not passes(admission.gates([one])["media"])
+        assert passes(admission.gates([free])["media"])
+        assert admission.gates([]) == {}
+        assert not passes(admission.gates([one])["media"])
+    assert passes(gate)
 
-    assert [*first] == [*second] == ["few"]
-    assert first["few"] is second["few"]
-    assert admission.gates([plain]) == {}
+
+def test_a_gate_that_nobody_is_in_goes_with_its_usecase() -> None:
+    admission = Admission(lambda _, __, ___: None)
+    gate = admission.gates([usecase("media")])["media"]
+
+    admission.gates([])
+
+    assert admission.gates([usecase("media")])["media"] is not gate

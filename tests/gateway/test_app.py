@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,10 +15,15 @@ from threading import Event
 import pytest
 import yaml
 
-from pannier_gateway.app import CODEC_THREADS, Gateway
+from pannier_gateway import app
+from pannier_gateway.app import CODEC_THREADS, Gateway, folder_of
 from pannier_gateway.codec import compress_small
+from pannier_gateway.config.model import BucketConfig
+from pannier_gateway.errors import StoreUnavailable
 from pannier_gateway.serve import data
-from pannier_gateway.settings import parse_settings
+from pannier_gateway.settings import Settings, parse_settings
+from pannier_gateway.stores import buckets
+from pannier_gateway.stores.file import place as places
 from pannier_gateway.threads import in_thread
 from support.manifests import Json, bucket, usecase
 from support.wire import Answer, Wire, exchange, head
@@ -43,6 +48,12 @@ class Place:
     async def ask(self, method: str, path: str, body: bytes | None = None) -> Answer:
         asking = partial(exchange, self.url, method, f"/v1/objects/{path}", body=body)
         return await in_thread(self.clients, asking)
+
+    async def answers(self, status: int, path: str) -> Answer:
+        """Ask for an object until that is the answer."""
+        while (answer := await self.ask("GET", path)).status != status:
+            pass
+        return answer
 
     async def follow(self, *manifests: Json) -> None:
         """Change the configuration, and wait until it is obeyed."""
@@ -70,11 +81,13 @@ def write(path: Path, *manifests: Json) -> None:
 
 
 @asynccontextmanager
-async def gateway_in(root: Path, *manifests: Json) -> AsyncIterator[Place]:
+async def gateway_in(
+    root: Path, *manifests: Json, more: Iterable[str] = ()
+) -> AsyncIterator[Place]:
     path, data_dir = root / "manifests.yaml", root / "data"
     write(path, *manifests)
     arguments = ["--manifests", str(path), "--data-dir", str(data_dir), "--listen", "127.0.0.1:0"]
-    settings = parse_settings(arguments, {})
+    settings = parse_settings([*arguments, *more], {})
     with ThreadPoolExecutor(UPLOADS + 1) as clients:
         async with Gateway.run(settings) as gateway, data(settings, gateway) as url:
             async with asyncio.timeout(TOO_LONG):
@@ -175,7 +188,7 @@ async def test_a_request_in_flight_keeps_the_store_of_a_bucket_that_has_gone(
         assert (await place.ask("GET", "second/_/k")).body == b"bytes"
 
 
-async def test_a_bucket_declared_anew_with_a_type_not_served_says_so_and_may_come_back(
+async def test_a_bucket_declared_anew_elsewhere_closes_its_files_and_may_come_back(
     tmp_path: Path,
 ) -> None:
     elsewhere = bucket("spare", type="Upstream", upstream={}, endpoints=["https://hub.example.com"])
@@ -185,15 +198,145 @@ async def test_a_bucket_declared_anew_with_a_type_not_served_says_so_and_may_com
         await place.follow(*MAIN)  # a type can't be changed in place
         await place.follow(*MAIN, elsewhere, SPARE[1])
         await until(lambda: place.descriptors("spare") == 0)
-        refused = await place.ask("GET", "second/_/k")
-        assert refused.status == 503
-        assert "bucket default/spare has type Upstream" in refused.detail
-        assert "has type Upstream" in place.gateway.stores["default/spare"]
+        assert "files in" not in place.gateway.stores["default/spare"]
 
         await place.follow(*MAIN)
         await place.follow(*MAIN, *SPARE)
         assert (await place.ask("GET", "second/_/k")).body == b"x"
-        assert "has type Upstream" not in place.gateway.stores["default/spare"]
+        assert "files in" in place.gateway.stores["default/spare"]
+
+
+# Buckets that can't be opened
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits seconds for another try."""
+    monkeypatch.setattr(buckets, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(buckets, "LONGEST_PAUSE", 0.01)
+
+
+def in_the_way(root: Path, name: str) -> Path:
+    """A file where the folder of that bucket should be."""
+    file = root / "data" / "default" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("in the way")
+    return file
+
+
+def up(gateway: Gateway, name: str) -> float | None:
+    return gateway.registry.get_sample_value("pannier_bucket_up", {"bucket": f"default/{name}"})
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_bucket_that_can_not_be_opened_costs_only_its_own_usecases_and_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pannier.store")
+    file = in_the_way(tmp_path, "spare")
+    async with gateway_in(tmp_path, *MAIN, *SPARE) as place:
+        assert (await place.ask("PUT", "first/_/k", b"x")).status == 200
+        refused = await place.ask("PUT", "second/_/k", b"x")
+        assert refused.status == 503
+        assert "--data-dir/default/spare can't be used: File exists" in refused.detail
+        assert str(tmp_path) not in refused.detail
+        assert f"{file} can't be used" in place.gateway.stores["default/spare"]
+        assert [up(place.gateway, name) for name in ("main", "spare")] == [1, 0]
+
+        file.unlink()
+        await place.answers(404, "second/_/k")
+        assert (await place.ask("PUT", "second/_/k", b"x")).status == 200
+        assert up(place.gateway, "spare") == 1
+
+    told = [each for each in caplog.messages if each.startswith("bucket")]
+    assert told == ["bucket not served", "bucket served again"]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_is_tried_again_in_vain_leaves_what_is_served_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def noted(bucket: BucketConfig, settings: Settings) -> Path:
+        tried.append(bucket.name)
+        return folder_of(bucket, settings)
+
+    in_the_way(tmp_path, "spare")
+    async with gateway_in(tmp_path, *MAIN, *SPARE) as place:
+        served = place.gateway._catalog
+        monkeypatch.setattr(app, "folder_of", noted)
+        await until(lambda: tried.count("spare") > 2)
+
+        assert place.gateway._catalog is served
+        assert committers() == 1
+
+
+async def test_where_no_bucket_can_be_opened_for_the_data_directory_it_does_not_start(
+    tmp_path: Path,
+) -> None:
+    file = in_the_way(tmp_path, "main")
+
+    with pytest.raises(StoreUnavailable, match=f"{file} can't be used: File exists"):
+        async with gateway_in(tmp_path, *MAIN):
+            pass
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_claim_that_is_mounted_late_is_served_then(tmp_path: Path) -> None:
+    claimed = bucket("main", filesystem={"claimName": "disk"})
+    claims = tmp_path / "claims"
+    async with gateway_in(tmp_path, claimed, MAIN[1], more=["--claims-dir", str(claims)]) as place:
+        refused = await place.ask("GET", "first/_/k")
+        assert refused.status == 503
+        assert "claim disk is not mounted at --claims-dir/disk" in refused.detail
+
+        (claims / "disk").mkdir(parents=True)
+        await place.answers(404, "first/_/k")
+
+
+async def test_a_lost_bucket_says_so_through_changes_and_is_served_when_its_files_are_back(
+    tmp_path: Path,
+) -> None:
+    async with gateway_in(tmp_path, *MAIN, *SPARE) as place:
+        await place.ask("PUT", "second/_/k", b"x")
+        folder = place.data_dir / "default" / "spare"
+        folder.rename(tmp_path / "away")
+        await place.answers(503, "second/_/k")
+
+        await place.follow(*MAIN, *SPARE)
+        refused = await place.ask("GET", "second/_/k")
+        assert refused.status == 503
+        assert "replaced or removed while it was in use" in refused.detail
+        assert "lost" in place.gateway.stores["default/spare"]
+        assert up(place.gateway, "spare") == 0
+        assert not folder.exists()
+
+        (tmp_path / "away").rename(folder)
+        assert (await place.answers(200, "second/_/k")).body == b"x"
+        assert up(place.gateway, "spare") == 1
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_bucket_restored_under_a_running_gateway_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "REST_SECONDS", 0)
+    folder, backup = tmp_path / "data" / "default" / "spare", tmp_path / "backup"
+    async with gateway_in(tmp_path, *MAIN, *SPARE) as place:
+        await place.ask("PUT", "second/_/k", b"before")
+    shutil.copytree(folder, backup)
+
+    async with gateway_in(tmp_path, *MAIN, *SPARE) as place:
+        await place.ask("PUT", "second/_/k", b"after")
+        folder.rename(tmp_path / "old")
+        backup.rename(folder)
+        while (await place.ask("GET", "second/_/k")).body != b"before":
+            pass
+
+        assert (await place.ask("PUT", "second/_/new", b"x")).status == 200
+        assert up(place.gateway, "spare") == 1
+        assert committers() == 2
 
 
 # Whose work waits for whose

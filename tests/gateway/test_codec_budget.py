@@ -1,10 +1,11 @@
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
 from pannier_gateway.codec import NoRoom
 from pannier_gateway.codec import budget as budgeting
-from pannier_gateway.codec.budget import DecoderBudget
+from pannier_gateway.codec.budget import MemoryBudget
 
 
 async def settle() -> None:
@@ -13,45 +14,45 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def hold(budget: DecoderBudget, size: int, release: asyncio.Event) -> None:
+async def hold(budget: MemoryBudget, size: int, release: asyncio.Event) -> None:
     with budget.lease() as room:
         await room.hold(size)
         await release.wait()
 
 
 async def test_room_is_given_back_when_the_block_ends() -> None:
-    budget = DecoderBudget(10)
+    budget = MemoryBudget(10)
 
     with budget.lease() as room:
         await room.hold(7)
         assert budget.used == 7
-        assert repr(budget) == "<DecoderBudget 7/10 bytes, 0 waiting>"
+        assert repr(budget) == "<MemoryBudget 7/10 bytes, 0 waiting>"
         assert repr(room) == "<Lease 7 bytes>"
 
     assert budget.used == 0
 
 
 async def test_who_finds_no_room_waits_in_line() -> None:
-    budget, release = DecoderBudget(10), asyncio.Event()
+    budget, release = MemoryBudget(10), asyncio.Event()
     holding = asyncio.create_task(hold(budget, 8, release))
     await settle()
     first = asyncio.create_task(hold(budget, 9, release))
     second = asyncio.create_task(hold(budget, 9, asyncio.Event()))
     await settle()
-    assert repr(budget) == "<DecoderBudget 8/10 bytes, 2 waiting>"
+    assert repr(budget) == "<MemoryBudget 8/10 bytes, 2 waiting>"
 
     release.set()
     await settle()
 
     assert (holding.done(), first.done()) == (True, True)
-    assert repr(budget) == "<DecoderBudget 9/10 bytes, 0 waiting>"
+    assert repr(budget) == "<MemoryBudget 9/10 bytes, 0 waiting>"
     second.cancel()
     await settle()
     assert budget.used == 0
 
 
 async def test_who_finds_room_waits_for_nobody() -> None:
-    budget = DecoderBudget(10)
+    budget = MemoryBudget(10)
     with budget.lease() as room, budget.lease() as small:
         await room.hold(5)
         large = asyncio.create_task(hold(budget, 10, asyncio.Event()))
@@ -62,7 +63,7 @@ async def test_who_finds_room_waits_for_nobody() -> None:
         room.release()
         await settle()
 
-        assert repr(budget) == "<DecoderBudget 8/10 bytes, 1 waiting>"
+        assert repr(budget) == "<MemoryBudget 8/10 bytes, 1 waiting>"
         for task in (large, follower):
             task.cancel()
         await settle()
@@ -70,27 +71,50 @@ async def test_who_finds_room_waits_for_nobody() -> None:
 
 async def test_who_waits_for_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budgeting, "WAIT_SECONDS", 0.01)  # nobody waits three seconds for a test
-    budget = DecoderBudget(10)
+    budget = MemoryBudget(10)
     with budget.lease() as room:
         await room.hold(8)
 
         with pytest.raises(NoRoom, match=r"3 bytes to decode with .* in 0\.01 s"):
             await hold(budget, 3, asyncio.Event())
 
-        assert repr(budget) == "<DecoderBudget 8/10 bytes, 0 waiting>"
+        assert repr(budget) == "<MemoryBudget 8/10 bytes, 0 waiting>"
 
 
 async def test_large_windows_leave_room_to_ordinary_ones() -> None:
-    budget = DecoderBudget(16 << 20)
+    budget = MemoryBudget(16 << 20)
     with budget.lease() as large, budget.lease() as larger, budget.lease() as ordinary:
         assert large.try_hold(12 << 20)
         assert not larger.try_hold(4 << 20)
 
-        assert ordinary.try_hold(3 << 20)
+        assert ordinary.try_hold(2 << 20)
+
+
+async def test_what_is_coded_leaves_room_to_what_passes() -> None:
+    budget = MemoryBudget(16 << 20)
+    with ExitStack() as stack:
+        coded = [stack.enter_context(budget.lease()) for _ in range(15)]
+        passing = stack.enter_context(budget.lease())
+
+        assert [room.try_hold(1 << 20) for room in coded] == [True] * 14 + [False]
+        assert passing.try_hold(512 << 10)
+
+
+async def test_room_that_turns_out_not_to_be_needed_is_lent_on() -> None:
+    budget = MemoryBudget(10)
+    with budget.lease() as room, budget.lease() as other:
+        await room.hold(9)
+        waiting = asyncio.create_task(other.hold(5))
+        await settle()
+
+        room.shrink(5)
+        await waiting
+
+        assert (room.held, other.held, budget.returned) == (5, 5, 4)
 
 
 async def test_who_asks_for_more_than_large_windows_get_has_all_of_that() -> None:
-    budget = DecoderBudget(16 << 20)
+    budget = MemoryBudget(16 << 20)
     with budget.lease() as room:
         await room.hold(99 << 20)
 
@@ -98,7 +122,7 @@ async def test_who_asks_for_more_than_large_windows_get_has_all_of_that() -> Non
 
 
 async def test_nobody_waits_while_holding_room() -> None:
-    budget = DecoderBudget(10)
+    budget = MemoryBudget(10)
 
     with budget.lease() as one, budget.lease() as other:
         await one.hold(5)
@@ -112,7 +136,7 @@ async def test_nobody_waits_while_holding_room() -> None:
 
 
 async def test_room_once_had_is_kept_to_the_end() -> None:
-    budget = DecoderBudget(10)
+    budget = MemoryBudget(10)
 
     with budget.lease() as room:
         await room.hold(7)
@@ -122,7 +146,7 @@ async def test_room_once_had_is_kept_to_the_end() -> None:
 
 
 async def test_who_asks_for_more_than_there_is_gets_all() -> None:
-    budget = DecoderBudget(10)
+    budget = MemoryBudget(10)
 
     with budget.lease() as room:
         await room.hold(99)
@@ -130,7 +154,7 @@ async def test_who_asks_for_more_than_there_is_gets_all() -> None:
 
 
 async def test_who_will_not_wait_is_told_at_once() -> None:
-    budget = DecoderBudget(10)
+    budget = MemoryBudget(10)
 
     with budget.lease() as one, budget.lease() as other:
         assert one.try_hold(6)
@@ -138,14 +162,14 @@ async def test_who_will_not_wait_is_told_at_once() -> None:
         assert not other.try_hold(5)
         assert other.try_hold(4)
         assert not other.try_hold(5)
-        assert budget.used == 6
+        assert budget.used == 10
 
     assert budget.used == 0
 
 
 @pytest.mark.parametrize("granted_first", [False, True])
 async def test_who_stops_waiting_leaves_nothing_behind(granted_first: bool) -> None:
-    budget = DecoderBudget(10)
+    budget = MemoryBudget(10)
     with budget.lease() as room:
         await room.hold(10)
         leaver = asyncio.create_task(hold(budget, 10, asyncio.Event()))
@@ -166,7 +190,7 @@ async def test_who_stops_waiting_leaves_nothing_behind(granted_first: bool) -> N
 
 
 async def test_a_small_one_moves_up_when_the_large_one_before_it_leaves() -> None:
-    budget = DecoderBudget(10)
+    budget = MemoryBudget(10)
     with budget.lease() as room:
         await room.hold(5)
         leaver = asyncio.create_task(hold(budget, 10, asyncio.Event()))

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pannier_gateway.codec import (
     DecodedTooLarge,
-    DecoderBudget,
     Measuring,
+    MemoryBudget,
     NotZstd,
     compress_small,
     measure_small,
@@ -41,7 +41,7 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 def measuring(
     body: list[bytes], executor: ThreadPoolExecutor, ceiling: int = ANY, room: int = 64 << 20
 ) -> Measuring:
-    return Measuring(arriving(body), ceiling, Workers(executor, DecoderBudget(room)))
+    return Measuring(arriving(body), ceiling, Workers(executor, MemoryBudget(room)))
 
 
 @settings(max_examples=25, deadline=None)
@@ -59,7 +59,7 @@ async def test_a_body_passes_unchanged_and_is_measured(
 
 @pytest.mark.parametrize("name", STREAMS)
 async def test_a_small_body_is_measured_at_once(executor: ThreadPoolExecutor, name: str) -> None:
-    size, decodable = await measure_small(STREAMS[name], ANY, Workers(executor, DecoderBudget()))
+    size, decodable = await measure_small(STREAMS[name], ANY, Workers(executor, MemoryBudget()))
 
     assert (size, decodable) == (len(zstd_bodies.decoded(STREAMS[name])), True)
 
@@ -83,7 +83,7 @@ async def test_what_is_no_zstd_is_refused(executor: ThreadPoolExecutor, body: by
     with pytest.raises(NotZstd):
         await gathered(measuring(chunks(body, 100_000), executor))
     with pytest.raises(NotZstd):
-        await measure_small(body, ANY, Workers(executor, DecoderBudget()))
+        await measure_small(body, ANY, Workers(executor, MemoryBudget()))
 
 
 @pytest.mark.parametrize("body", [zstd_bodies.bomb(100 * BLOCK), compress_small(bytes(10**6), 3)])
@@ -91,7 +91,7 @@ async def test_counting_stops_at_the_ceiling(executor: ThreadPoolExecutor, body:
     with pytest.raises(DecodedTooLarge, match="more than 1000 bytes"):
         await gathered(measuring([body], executor, ceiling=1000))
     with pytest.raises(DecodedTooLarge):
-        await measure_small(body, 1000, Workers(executor, DecoderBudget()))
+        await measure_small(body, 1000, Workers(executor, MemoryBudget()))
 
 
 @pytest.mark.parametrize("size", [BLOCK, 100 * BLOCK])
@@ -105,7 +105,7 @@ async def test_a_window_beyond_8_mib_leaves_the_size_unknown(
     assert await gathered(measured) == body
 
     assert (measured.original_size, measured.decodable) == (None, False)
-    small = await measure_small(body, ANY, Workers(executor, DecoderBudget()))
+    small = await measure_small(body, ANY, Workers(executor, MemoryBudget()))
     assert small == (None, False)
 
 
@@ -135,7 +135,7 @@ async def test_an_upload_never_waits_for_room(executor: ThreadPoolExecutor) -> N
 
 
 async def test_uploads_at_once_are_measured_apart(executor: ThreadPoolExecutor) -> None:
-    workers = Workers(executor, DecoderBudget())
+    workers = Workers(executor, MemoryBudget())
     several = [Measuring(arriving(chunks(body, 9999)), ANY, workers) for body in STREAMS.values()]
 
     await asyncio.gather(*map(gathered, several))

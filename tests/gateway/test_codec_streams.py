@@ -3,7 +3,7 @@ import shutil
 import subprocess
 import threading
 import tracemalloc
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -20,8 +20,8 @@ from pannier_gateway.codec import (
     Compressing,
     DecodedTooLarge,
     DecodeError,
-    DecoderBudget,
     Decoding,
+    MemoryBudget,
     SeekTable,
     compress_small,
     decode_frame,
@@ -67,7 +67,7 @@ async def compressed(body: list[bytes], executor: ThreadPoolExecutor, level: int
 def decoding(
     stored: list[bytes], size: int, executor: ThreadPoolExecutor, *, exact: bool = True
 ) -> Decoding:
-    return Decoding(arriving(stored), size, Workers(executor, DecoderBudget()), exact=exact)
+    return Decoding(arriving(stored), size, Workers(executor, MemoryBudget()), exact=exact)
 
 
 @FEW
@@ -95,22 +95,38 @@ async def test_a_small_body_becomes_one_frame_without_a_table(
     assert compressing.original_size == len(b"".join(body))
 
 
-async def test_an_upload_that_stalls_holds_what_has_come(executor: ThreadPoolExecutor) -> None:
+async def test_an_upload_that_stalls_holds_one_frame(executor: ThreadPoolExecutor) -> None:
     async def stalling() -> AsyncGenerator[bytes, None]:
-        yield BODY[:1000]
+        yield bytes(FRAME_SIZE - 1)
         await asyncio.Event().wait()
 
+    held = await held_by([Compressing(stalling(), 3, executor) for _ in range(20)], stalled=True)
+
+    assert held < 20 * (FRAME_SIZE + 16_000)
+
+
+async def test_a_reader_that_stalls_holds_little_beside_what_it_was_given(
+    executor: ThreadPoolExecutor,
+) -> None:
+    stored = await compressed([BODY], executor)
+    readers = [decoding([stored], len(BODY), executor) for _ in range(10)]
+
+    held = await held_by(readers)
+
+    assert held < 10 * (FRAME_SIZE + 80_000)  # the frame decoded, and at most a step to go on with
+
+
+async def held_by(streams: Sequence[AsyncIterator[bytes]], *, stalled: bool = False) -> int:
+    """Bytes that `streams` and their first pieces hold, where they are not stalled before these."""
     tracemalloc.start()
-    uploads = [anext(Compressing(stalling(), 3, executor)) for _ in range(20)]
-    tasks = [asyncio.ensure_future(upload) for upload in uploads]
-    await asyncio.wait(tasks, timeout=0)
+    tasks = [asyncio.ensure_future(anext(stream)) for stream in streams]
+    await asyncio.wait(tasks, timeout=0 if stalled else None)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-
-    assert held < 20 * 16_000
+    return held
 
 
 @pytest.mark.parametrize("size", [0, 1, FRAME_SIZE - 1, FRAME_SIZE, FRAME_SIZE + 1, 2 * FRAME_SIZE])
@@ -168,7 +184,7 @@ async def test_stored_bytes_may_come_as_views(executor: ThreadPoolExecutor) -> N
         for chunk in chunks(zstd_bodies.streamed(BODY), 50_000):
             yield memoryview(chunk)
 
-    pieces = Decoding(views(), len(BODY), Workers(executor, DecoderBudget()), exact=True)
+    pieces = Decoding(views(), len(BODY), Workers(executor, MemoryBudget()), exact=True)
 
     assert await gathered(pieces) == BODY
 
@@ -290,7 +306,7 @@ async def test_many_bodies_at_once_do_not_mix(executor: ThreadPoolExecutor) -> N
 
 async def test_decoders_wait_for_room(executor: ThreadPoolExecutor) -> None:
     stored = zstd_bodies.streamed(BODY)
-    budget = DecoderBudget(5 << 20)  # one window of level 3, and its buffers
+    budget = MemoryBudget(5 << 20)  # one window of level 3, and its buffers
     workers = Workers(executor, budget)
 
     async def read() -> None:
@@ -303,7 +319,7 @@ async def test_decoders_wait_for_room(executor: ThreadPoolExecutor) -> None:
 
 
 async def test_a_reader_who_leaves_gives_back_the_room(executor: ThreadPoolExecutor) -> None:
-    budget = DecoderBudget()
+    budget = MemoryBudget()
     stored = arriving([zstd_bodies.bomb(100 * BLOCK)])
 
     async with aclosing(Decoding(stored, 100 * BLOCK, Workers(executor, budget))) as pieces:
@@ -314,7 +330,7 @@ async def test_a_reader_who_leaves_gives_back_the_room(executor: ThreadPoolExecu
 
 
 async def test_a_part_that_is_complete_closes_what_it_reads(executor: ThreadPoolExecutor) -> None:
-    budget = DecoderBudget()
+    budget = MemoryBudget()
     bomb = Decoding(
         arriving([zstd_bodies.bomb(100 * BLOCK)]), 100 * BLOCK, Workers(executor, budget)
     )
@@ -343,7 +359,7 @@ class Recorded(ThreadPoolExecutor):
 
 @pytest.mark.parametrize("kind", ["compressing", "decoding"])
 async def test_who_is_cancelled_leaves_no_work_behind(kind: str) -> None:
-    budget = DecoderBudget()
+    budget = MemoryBudget()
     with Recorded() as executor:
         stream: AsyncIterator[bytes] = Compressing(arriving([BODY]), 3, executor)
         if kind == "decoding":

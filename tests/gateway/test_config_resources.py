@@ -253,6 +253,8 @@ def test_syntax_errors_tell_line_and_document_and_the_rest_is_still_judged() -> 
         ("[a]: 1\n", "line 1, column 1: a key must be text"),
         ("a: !!python/object:os.system x\n", "line 1, column 4: could not determine"),
         ("a: " + "9" * 5000, "line 1, column 4: cannot be read as int"),
+        ("a: !!int 1:30", "line 1, column 4: cannot be read as int"),
+        ("a: !!float 1" + ":1" * 9999 + ".5", "line 1, column 4: cannot be read as float"),
         ("[" * 65, "line 1, column 65: nested more than 64 deep"),
         ("- " * 100_000, "nested more than 64 deep"),
         ("[" * 100_000, "nested more than 64 deep"),
@@ -308,6 +310,13 @@ z: {b: 3, <<: [{c: 4}, *base, {c: 5, d: <<}], "=": 7}
         "y": {"a": "2026-01-31", "b": 2, "on": True},
         "z": {"a": "2026-01-31", "b": 3, "c": 4, "d": "<<", "=": 7},
     }
+
+
+@pytest.mark.parametrize("text", ["1:30", "-190:20:30", "1" + ":1" * 100_000, "1:30.5"])
+def test_what_looks_like_a_time_is_text_as_for_kubectl(text: str) -> None:
+    (found,) = documents([("test.yaml", f"[{text} , 90]".encode())])
+
+    assert found.value == [text, 90]  # type: ignore[union-attr]  # it is a document
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,19 @@ async def test_a_first_configuration_that_is_broken_is_told_and_waited_for(
     assert found.problem is None
 
 
+async def test_manifests_in_the_place_of_a_configuration_are_told_from_a_broken_one(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text("apiVersion: pannier.dev/v1alpha1\nkind: Bucket\n")
+
+    found = ConfigWatch(ConfigFile(path), Outcomes(), NEVER)
+
+    assert found.problem == (
+        f"{path}: this is no configuration but a manifest (--manifests takes manifests)"
+    )
+
+
 async def test_a_change_between_the_first_look_and_the_watch_is_found_at_once(
     tmp_path: Path,
 ) -> None:

@@ -9,11 +9,11 @@ from functools import partial
 import pytest
 import zstandard
 
-from pannier_gateway.codec import Compressing, DecoderBudget, SeekTables
+from pannier_gateway.codec import Compressing, MemoryBudget, SeekTables
 from pannier_gateway.codec import budget as budgeting
 from pannier_gateway.codec.workers import Workers
-from pannier_gateway.downloads import body_of
-from pannier_gateway.errors import Damaged, DecodersBusy
+from pannier_gateway.downloads import SENDING, body_of
+from pannier_gateway.errors import Damaged, MemoryFull
 from pannier_gateway.ranges import RangeSpec
 from pannier_gateway.representation import Ask, answer
 from pannier_gateway.stores.base import Attributes, Draft, Reading, Store
@@ -45,7 +45,7 @@ LARGE = text(4 * MIB)
 @pytest.fixture
 def workers() -> Iterator[Workers]:
     with ThreadPoolExecutor(2) as threads:
-        yield Workers(threads, DecoderBudget())
+        yield Workers(threads, MemoryBudget())
 
 
 class Watched(Wrapped):
@@ -130,12 +130,12 @@ async def test_what_never_finds_room_fails_before_there_is_a_body(
     await keep(store, bomb(64 * MIB, window_log=23), 64 * MIB)
     async with AsyncExitStack() as others, store.open("k") as reading:
         start = partial(body_of, reading, answer(reading.record, Ask()), workers, SeekTables())
-        for _ in range(5):  # of 8 MiB and some, in three quarters of 64
+        for _ in range(4):  # of 9 MiB and some, in three quarters of 56
             body = await start()
             assert not isinstance(body, bytes | memoryview)
             await others.enter_async_context(aclosing(body))
 
-        with pytest.raises(DecodersBusy):
+        with pytest.raises(MemoryFull):
             await start()
 
     assert workers.budget.used == 0
@@ -152,7 +152,7 @@ async def test_stalled_readers_of_large_windows_are_in_nobodys_way(
             for path, body in ((PATH, large), (PATH + "ordinary", ordinary)):
                 assert exchange(url, "PUT", path, BY_CLIENT, body).status == 200
             with ExitStack() as stack:
-                for _ in range(5):
+                for _ in range(4):
                     reader = stack.enter_context(Wire(url))
                     reader.send(head("GET", PATH))
                     assert reader.sock.recv(12) == b"HTTP/1.1 200"
@@ -178,7 +178,7 @@ async def test_stalled_readers_cost_uploads_the_size_alone(
             large = bomb(64 * MIB, window_log=23)
             assert exchange(url, "PUT", PATH, BY_CLIENT, large).status == 200
             with ExitStack() as stack:
-                for _ in range(5):
+                for _ in range(4):
                     reader = stack.enter_context(Wire(url))
                     reader.send(head("GET", PATH))
                     assert reader.sock.recv(12) == b"HTTP/1.1 200"
@@ -189,3 +189,43 @@ async def test_stalled_readers_cost_uploads_the_size_alone(
             assert "x-pannier-original-size" not in found.headers
 
         await asyncio.to_thread(stall)
+
+
+async def test_who_waits_for_an_ordinary_window_has_read_nothing(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budgeting, "WAIT_SECONDS", 0.01)  # nobody waits seconds for a test
+    store = Watched(MemoryStore())
+    await keep(store, streamed(LARGE), len(LARGE))
+    with ExitStack() as others:
+        for size in (42, 3, 3):  # all but 1 MiB of what ordinary readers get of 56
+            await others.enter_context(workers.budget.lease()).hold(size * MIB)
+        async with store.open("k") as reading:
+            with pytest.raises(MemoryFull):
+                await read(reading, Ask(), workers, SeekTables())
+
+    assert store.starts == []
+
+
+async def test_what_goes_out_as_it_is_stored_takes_room(workers: Workers) -> None:
+    store = Wrapped(MemoryStore())  # whose bytes are not at hand
+    await store.put("k", Body([LARGE]), lambda: Draft(0, None, Attributes()))
+    async with store.open("k") as reading:
+        body = await body_of(reading, answer(reading.record, Ask()), workers, SeekTables())
+        assert not isinstance(body, bytes | memoryview)
+        held = workers.budget.used
+        assert b"".join([bytes(piece) async for piece in body]) == LARGE
+
+    assert (held, workers.budget.used) == (SENDING, 0)
+
+
+async def test_a_small_body_that_decodes_to_much_takes_room(workers: Workers) -> None:
+    store, size = MemoryStore(), 200_000
+    await keep(store, zstandard.compress(LARGE[:size]), size)
+    async with store.open("k") as reading:
+        body = await body_of(reading, answer(reading.record, Ask()), workers, SeekTables())
+        assert not isinstance(body, bytes | memoryview)
+        held = workers.budget.used
+        assert b"".join([bytes(piece) async for piece in body]) == LARGE[:size]
+
+    assert (held, workers.budget.used) == (size, 0)

@@ -15,11 +15,21 @@ import pytest
 
 from pannier_gateway.errors import StoreUnavailable
 from pannier_gateway.stores.base import Listing
-from pannier_gateway.stores.file import FileStore, store
-from support.stores import ManualClock, body_files, file_store, paths, put, read, streamed
+from pannier_gateway.stores.file import FileStore, place, store
+from support.stores import (
+    NOON,
+    Body,
+    ManualClock,
+    body_files,
+    file_store,
+    paths,
+    put,
+    read,
+    streamed,
+)
 
 LARGE = bytes(range(256)) * 1024
-RESTART = "replaced or removed while it was in use: restart the gateway"
+RESTART = "replaced or removed while it was in use: put them back or restart the gateway"
 
 
 @pytest.fixture
@@ -59,11 +69,16 @@ def bodies_moved(root: Path) -> None:
     (root / "bodies").mkdir()
 
 
+async def move_deadline(store: FileStore) -> bool:
+    return await store.touch("old", (await store.head("old")).etag, NOON + 1)
+
+
 LOSSES = [shutil.rmtree, away, made_anew, index_removed, index_restored, log_removed, bodies_moved]
 WRITES: dict[str, Callable[[FileStore], Awaitable[object]]] = {
     "small": lambda store: put(store, "new", b"x"),
     "large": lambda store: put(store, "new", streamed(LARGE)),
     "delete": lambda store: store.delete("old"),
+    "touch": move_deadline,
 }
 READS: dict[str, Callable[[FileStore], Awaitable[object]]] = {
     "get": lambda store: read(store, "old"),
@@ -106,6 +121,67 @@ async def test_reads_that_may_be_old_end_at_the_next_look(
 
         with pytest.raises(StoreUnavailable, match=RESTART):
             await until_refused(lambda: READS[verb](lost))
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_a_write_that_is_refused_is_not_carried_out_where_the_files_are_now(
+    root: Path, write: str
+) -> None:
+    async with file_store(root, ManualClock()) as lost:
+        await put(lost, "old", streamed(LARGE))
+        before = await lost.head("old")
+        away(root)
+        with pytest.raises(StoreUnavailable, match=RESTART):
+            await WRITES[write](lost)
+
+    elsewhere = root.with_name("elsewhere")
+    async with file_store(elsewhere, ManualClock()) as found:
+        assert await paths(found) == ["old"]
+        assert await found.head("old") == before
+        assert await read(found, "old") == LARGE
+
+
+async def test_of_a_body_for_a_store_that_is_lost_nothing_is_read(root: Path) -> None:
+    async with file_store(root, ManualClock()) as store:
+        away(root)
+        assert store.lost
+
+        with pytest.raises(StoreUnavailable, match=RESTART):
+            await put(store, "new", Body([AssertionError("it was read")]))
+
+
+async def test_a_store_shows_that_it_is_lost_and_tells_each_turn_once(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pannier.store")
+    async with file_store(root, ManualClock()) as store:
+        away(root)
+        assert [store.lost, store.lost] == [True, True]
+        assert f"files in {root}, lost: " in str(store)
+
+        root.with_name("elsewhere").rename(root)
+        assert [store.lost, store.lost] == [False, False]
+        assert str(store) == f"files in {root}"
+
+    told = ["files replaced or removed under a running store", "files back in their place"]
+    assert [each for each in caplog.messages if each.startswith("files")] == told
+
+
+@pytest.mark.parametrize(
+    ("loss", "ready"), [(index_restored, True), (bodies_moved, True), (index_removed, False)]
+)
+async def test_other_files_in_its_place_may_be_opened_once_nobody_writes_them_any_more(
+    root: Path, monkeypatch: pytest.MonkeyPatch, loss: Callable[[Path], object], *, ready: bool
+) -> None:
+    async with file_store(root, ManualClock()) as store:
+        monkeypatch.setattr(place, "REST_SECONDS", 0)
+        assert not store.replaced
+        loss(root)
+        assert store.lost
+        assert store.replaced == ready
+
+        monkeypatch.setattr(place, "REST_SECONDS", 3600)
+        assert not store.replaced
 
 
 async def test_a_store_whose_directory_comes_back_goes_on(root: Path) -> None:

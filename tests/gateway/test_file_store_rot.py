@@ -310,6 +310,36 @@ async def test_a_deadline_that_rotted_deletes_nothing_and_stops_no_sweep(root: P
         assert await damaged(store, "small")
 
 
+async def test_what_has_rotted_stops_no_sweep_however_many_there_are(root: Path) -> None:
+    clock = ManualClock()
+    async with file_store(root, clock) as store:
+        for path, expires in (("first", NOON - 9), ("second", NOON - 8), ("third", NOON)):
+            await put(store, path, b"x", expires=expires)
+    rot(root, *at("first", "path = CAST(x'ff' AS TEXT)"))
+    rot(root, *at("second", "created = created + 1"))
+
+    async with file_store(root, clock) as store:
+        assert await store.sweep(1) == 1
+        assert await store.sweep(1) == 0
+        assert not await store.delete("third")
+
+
+@pytest.mark.parametrize("key", ["x'62ff'", "CAST(x'62ff' AS TEXT)"])
+async def test_of_a_key_that_no_request_can_name_is_said_how_to_be_rid_of_it(
+    root: Path, key: str
+) -> None:
+    rot(root, *at("small", f"path = {key}"))
+    async with file_store(root, ManualClock()) as store:
+        with pytest.raises(
+            Damaged, match=r"delete the row with hex\(path\) = '62FF' from `objects`"
+        ):
+            await paths(store)
+
+    rot(root, "DELETE FROM objects WHERE hex(path) = '62FF'")
+    async with file_store(root, ManualClock()) as store:
+        assert await paths(store) == ["large", "sound"]
+
+
 @pytest.mark.parametrize("path", ["large", "sound"])
 async def test_a_row_that_rotted_into_another_s_takes_nothing_from_it(
     root: Path, path: str

@@ -13,7 +13,7 @@ import pytest
 
 from pannier_gateway.errors import Damaged, StoreUnavailable
 from pannier_gateway.stores.base import Attributes, Buffer
-from pannier_gateway.stores.file import FileStore
+from pannier_gateway.stores.file import FileStore, index
 from pannier_gateway.stores.file.body import SHARDS
 from support.gateway import QUICKSTART, running_gateway
 from support.stores import (
@@ -128,6 +128,22 @@ async def test_an_index_without_seals_gets_them_and_keeps_its_objects(tmp_path: 
     async with file_store(tmp_path, ManualClock()) as store:
         with pytest.raises(Damaged):
             await store.head("small")
+
+
+@pytest.mark.parametrize("column", ["path", "body", "size", "created", "expires", "attributes"])
+async def test_a_row_without_seal_that_is_no_text_any_more_keeps_the_others_from_nothing(
+    tmp_path: Path, column: str
+) -> None:
+    async with file_store(tmp_path, ManualClock()) as store:
+        await put(store, "rotten", b"x")
+        await put(store, "sound", b"y")
+    rot = f"UPDATE objects SET {column} = CAST(x'ff' AS TEXT) WHERE path = 'rotten'"
+    back_to_format_1(tmp_path, rot)
+
+    async with file_store(tmp_path, ManualClock()) as store:
+        assert await read(store, "sound") == b"y"
+        with pytest.raises(Damaged):
+            await paths(store)
 
 
 async def test_what_can_not_be_read_beside_the_bytes_is_damage_under_a_seal_too(
@@ -305,11 +321,23 @@ async def test_an_object_replaced_or_deleted_while_orphans_are_collected_is_no_h
             put(store, f"{i:02d}", streamed(LARGE[i:])) if i % 2 else store.delete(f"{i:02d}")
             for i in range(40)
         ]
-        await asyncio.gather(store.collect_orphans(), store.collect_orphans(), *changes)
+        collecting = asyncio.gather(store.collect_orphans(), store.collect_orphans())
+        await asyncio.gather(*changes)
 
+        assert sum(await collecting) == 0  # what they took the names from is no orphan
         assert strays(tmp_path) == set()
         for i in range(1, 40, 2):
             assert await read(store, f"{i:02d}") == LARGE[i:]
+
+
+async def test_what_is_deleted_while_orphans_are_looked_for_was_none(tmp_path: Path) -> None:
+    async with file_store(tmp_path, ManualClock()) as store:
+        await put(store, "k", streamed(LARGE))
+        body = int(body_files(tmp_path)[0].name, 16)
+
+        with index.snapshot(tmp_path / "index.db") as named:
+            await store.delete("k")
+            assert index.filed_among(named, [body]) == {body}
 
 
 # An index older than the files beside it

@@ -121,6 +121,19 @@ def test_objects_are_not_served_where_the_pages_are_nor_the_other_way_round(
         assert exchange(gateway.url, "GET", page).status == 404
 
 
+@pytest.mark.parametrize("header", ["origin: https://pages.example", "sec-fetch-site: cross-site"])
+def test_web_pages_are_told_nothing_and_scrapers_may_use_any_name(
+    gateway: Gateway, header: str
+) -> None:
+    name, _, value = header.partition(": ")
+    for page in ("/metrics", "/configz"):
+        refused = exchange(gateway.admin_url, "GET", page, {name: value})
+        assert refused.status == 403
+        assert name in refused.body.decode()
+        named = exchange(gateway.admin_url, "GET", page, {"host": "pod.namespace.example"})
+        assert named.status == 200
+
+
 def test_nothing_but_reading_is_offered(gateway: Gateway) -> None:
     for page in ("/", "/metrics", "/configz", "/readyz"):
         for method in ("POST", "PUT", "DELETE"):
@@ -165,6 +178,7 @@ class Ailing:
     )
     digest: str = ""
     stores: dict[str, str] = field(default_factory=dict)
+    certificates: dict[str, object] = field(default_factory=dict)
 
 
 @pytest.mark.parametrize(

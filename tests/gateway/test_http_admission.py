@@ -1,11 +1,23 @@
 """Limits over HTTP: who is refused, who is slowed down, and who is neither."""
 
+import asyncio
+from contextlib import ExitStack
+from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
 from time import monotonic
 
+import pytest
+
+from pannier_gateway.stores.memory import MemoryStore
+from support.doorstep import serving
 from support.gateway import Gateway
 from support.wire import Wire, exchange, head
 
 RATE = 200_000  # limits.bytesPerSecond of usecase trickle
+AT_ONCE = 100  # bodies of 1 KiB, 128 bytes at a time: more than ten seconds' worth at 1 KiB/s
+PATH = "/v1/objects/attachments/_/k"
+SIZED = {"content-length": "10000000"}
+CHUNKED = {"transfer-encoding": "chunked"}
 
 
 def test_one_request_too_many_at_once_is_refused_and_the_next_one_is_not(
@@ -58,3 +70,53 @@ def test_a_small_paced_answer_is_as_whole_as_any(wire: Wire, scope: str) -> None
     assert wire.ask("GET", path).body == b"few"
     assert wire.ask("HEAD", path).headers["content-length"] == "3"
     assert wire.ask("GET", path, {"if-none-match": "*"}).status == 304
+
+
+@pytest.mark.parametrize("framing", [SIZED, CHUNKED], ids=["sized", "chunked"])
+@pytest.mark.parametrize("reset", [True, False])
+def test_who_leaves_within_a_paced_upload_makes_room_at_once(
+    wire: Wire, scope: str, framing: dict[str, str], *, reset: bool
+) -> None:
+    path = f"/v1/objects/drop-by-drop/{scope}/k"
+    while wire.ask("HEAD", path).status == 429:
+        pass
+    with Wire(wire.url) as upload:  # of minutes, and more than is read ahead of the pace
+        upload.sock.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", reset, 0))
+        upload.send(head("PUT", path, framing) + b"61a80\r\n" + bytes(400_000))
+        while wire.ask("HEAD", path).status != 429:
+            pass
+
+    left = monotonic()
+    while wire.ask("HEAD", path).status == 429:
+        assert monotonic() < left + 3
+    assert wire.ask("HEAD", path).status == 404
+
+
+def test_who_sends_no_more_after_a_whole_body_is_slowed_like_anybody(
+    wire: Wire, scope: str
+) -> None:
+    path, body = f"/v1/objects/trickle/{scope}/k", bytes(2 * RATE)
+    begun = monotonic()
+    with Wire(wire.url) as upload:
+        upload.send(head("PUT", path, body=body) + body)
+        upload.sock.shutdown(1)
+        assert upload.answer().status == 200
+
+    assert monotonic() - begun > 0.8
+
+
+async def test_bodies_far_behind_keep_out_no_request_without_one() -> None:
+    def ask(url: str) -> list[int]:
+        with ExitStack() as stack:
+            wires = [stack.enter_context(Wire(url)) for _ in range(AT_ONCE)]
+            for wire in wires:
+                wire.send(head("GET", PATH))
+            while exchange(url, "PUT", PATH, {"if-match": '"none"'}, b"x").status != 429:
+                pass
+            return [exchange(url, each, PATH).status for each in ("GET", "HEAD", "DELETE")]
+
+    limits = {"bytesPerSecond": 1024}
+    async with serving(MemoryStore(), limits=limits, defaults={"compression": "None"}) as url:
+        await asyncio.to_thread(exchange, url, "PUT", PATH, None, bytes(1024))
+
+        assert await asyncio.to_thread(ask, url) == [429, 200, 204]

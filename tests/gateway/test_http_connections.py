@@ -1,15 +1,17 @@
 """Connections: who sends no more still reads, and what never becomes a request is refused."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
+from socket import IPPROTO_TCP, SHUT_WR, SO_LINGER, SOL_SOCKET, TCP_NODELAY
 from struct import pack
 
 import pytest
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from pannier_gateway.api.head import head_bytes
+from pannier_gateway.api.incoming import IncomingBody
 from pannier_gateway.api.patience import PROGRESS_SECONDS, Patience
 from pannier_gateway.drain import Drain
 from pannier_gateway.metrics import Metrics
@@ -42,8 +44,10 @@ def in_flight(gateway: Gateway) -> bool:
 def test_aiohttp_has_what_connections_lean_on() -> None:
     slots = {name for kind in RequestHandler.__mro__ for name in getattr(kind, "__slots__", ())}
 
-    assert slots >= {"_current_request", "_lingering_time", "_loop", "_messages"}
-    assert slots >= {"_request_count", "_upgraded", "_waiter"}
+    assert slots >= {"_lingering_time", "_loop", "_max_msg_queue_size", "_message_tail"}
+    assert slots >= {"_messages", "_parser", "_reading_paused", "_request_count", "_upgraded"}
+    assert slots >= {"_waiter"}
+    assert callable(RequestHandler.resume_reading)
     assert _ErrInfo.__match_args__ == ("status", "exc", "message")
     assert asyncio.iscoroutinefunction(RequestHandler.finish_response)
 
@@ -125,13 +129,43 @@ def test_the_end_of_a_body_that_was_being_skipped_is_the_end(wire: Wire) -> None
     assert wire.rest() == b""
 
 
-def test_what_follows_a_declined_upgrade_is_looked_at_as_all_else_is(wire: Wire) -> None:
-    upgrade = {"connection": "upgrade", "upgrade": "websocket"}
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+@pytest.mark.parametrize("cut", [0, 1, 20, 10_000])
+def test_what_follows_a_declined_upgrade_is_looked_at_as_all_else_is(
+    wire: Wire, plain: str, protocol: str, cut: int
+) -> None:
+    upgrade = {"connection": "upgrade", "upgrade": protocol}
     odd = {"content-length": "0" * 20}
-    wire.send(head("GET", "/health", upgrade) + head("GET", "/health") + head("GET", "/x", odd))
+    upload = head("PUT", plain + "k", upgrade, b"bytes") + b"bytes"
+    rest = head("GET", plain + "k", upgrade) + head("GET", "/health") + head("GET", "/x", odd)
+    wire.send(upload + rest[:cut])
+    assert wire.answer().status == 200
+    wire.send(rest[cut:] or b"\r\n")
 
-    assert [wire.answer().status for _ in range(3)] == [200, 200, 400]
+    assert [wire.answer().body for _ in range(2)] == [b"bytes", b"OK"]
+    assert wire.answer().status == 400
     assert wire.rest() == b""
+
+
+def test_what_came_before_something_that_is_no_request_is_answered(wire: Wire, plain: str) -> None:
+    upload = head("PUT", plain + "k", body=b"bytes") + b"bytes"
+    wire.send(upload + head("GET", plain + "k") + head("GET", "/health") + b"\x16\x03\x01\r\n\r\n")
+
+    assert wire.answer().status == 200
+    assert [wire.answer().body for _ in range(2)] == [b"bytes", b"OK"]
+    assert wire.answer().status == 400
+    assert wire.rest() == b""
+
+
+@pytest.mark.parametrize("cut", range(1, 5))
+def test_requests_are_told_apart_wherever_the_first_is_cut(wire: Wire, cut: int) -> None:
+    first = head("GET", "/health", {"x": "y" * 8000})  # not to be sent together with the rest
+    wire.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    wire.send(head("GET", "/health") + first[:-cut])
+    assert wire.answer().body == b"OK"
+    wire.send(first[-cut:] + head("GET", "/health"))
+
+    assert [wire.answer().body for _ in range(2)] == [b"OK", b"OK"]
 
 
 # Waiting to be asked
@@ -159,6 +193,7 @@ def test_a_body_that_nobody_asked_for_ends_the_connection(
     answer = wire.answer(method)
 
     assert (answer.status, answer.headers["connection"]) == (status, "close")
+    assert wire.rest() == b""  # nor is it waited for
 
 
 @pytest.mark.parametrize(("method", "status"), [("GET", 200), ("HEAD", 200), ("DELETE", 204)])
@@ -275,6 +310,31 @@ async def test_who_asks_on_and_on_and_never_reads_is_not_answered_on_and_on() ->
                 await turns()
 
             assert sum(metrics.requests.tally("attachments", "get", 200).seconds.counts) < 500
+
+
+async def test_a_body_in_tiny_chunks_takes_no_long_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns_so_far, taken = [0], Counter[int]()
+    following = IncomingBody._next
+
+    async def recorded(body: IncomingBody) -> bytes:
+        piece = await following(body)
+        taken[turns_so_far[0]] += len(piece)
+        return piece
+
+    def tick() -> None:
+        turns_so_far[0] += 1
+        asyncio.get_running_loop().call_soon(tick)
+
+    tick()
+    monkeypatch.setattr(IncomingBody, "_next", recorded)  # only to know in which turns they come
+    async with serving(MemoryStore()) as url:
+        with Wire(url) as wire:
+            # from within the loop, so that all has arrived before any of it is read
+            wire.send(head("PUT", PATH, CHUNKED) + chunked(*[b"x"] * 15_000))
+            assert (await asyncio.to_thread(wire.answer)).status == 200
+
+    assert taken.total() == 15_000
+    assert max(taken.values()) < 5000
 
 
 # What is counted

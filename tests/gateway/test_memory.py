@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from itertools import repeat
 from pathlib import Path
+from socket import SO_RCVBUF, SOL_SOCKET
 from urllib.parse import urlsplit
 
 import pytest
@@ -27,6 +28,14 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
     with running_gateway(tmp_path / "data", manifests=SERVED) as running:
         yield running
         assert running.resident_bytes("VmHWM") < MOST
+
+
+class Stalling(Wire):
+    """A client that takes next to nothing."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.sock.setsockopt(SOL_SOCKET, SO_RCVBUF, 4096)
 
 
 def connected(gateway: Gateway) -> HTTPConnection:
@@ -99,3 +108,22 @@ def test_clients_that_take_their_time_take_no_memory(gateway: Gateway) -> None:
         while in_flight not in exchange(gateway.admin_url, "GET", "/metrics").body:
             pass
         assert exchange(gateway.url, "PUT", place + "k", body=b"x").status == 200
+
+
+def test_any_number_of_stalled_clients_leaves_room_and_gets_an_answer(gateway: Gateway) -> None:
+    path, block = "/v1/objects/packed/_/", text(MIB)
+    upload(gateway, path + "k", repeat(block, 16), 16 * MIB)
+    idle = gateway.resident_bytes()
+    with ExitStack() as stack:
+        for number in range(100):
+            reader, writer = (stack.enter_context(Stalling(gateway.url)) for _ in range(2))
+            reader.send(head("GET", path + "k"))
+            writer.send(head("PUT", f"{path}{number}", {"content-length": str(1 << 30)}))
+            writer.send(block[: 300 << 10])
+        while gateway.log.read_text().count('"status": 503') < 100:
+            pass  # those who found no room: they hear of it in three seconds
+
+        assert gateway.resident_bytes("VmHWM") < MOST
+
+    while gateway.resident_bytes() > idle + 16 * MIB:
+        pass  # what they held goes back to the system within seconds

@@ -97,6 +97,12 @@ def test_manifests_that_cannot_be_read_end_it(tmp_path: Path) -> None:
     assert "suspnd" in said
 
 
+def test_a_directory_in_the_place_of_a_configuration_ends_it(tmp_path: Path) -> None:
+    said = complaint(["--config", str(tmp_path), *FREE], folder=tmp_path)
+
+    assert said == f"{tmp_path}: --config takes a file (--manifests takes manifests)"
+
+
 @pytest.mark.parametrize("place", ["file/below", "/proc/nowhere"])
 def test_a_data_directory_that_cannot_be_written_ends_it(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("not a directory")
@@ -355,6 +361,20 @@ def test_a_usecase_that_goes_takes_its_name_along_and_leaves_its_objects(
     assert exchange(following.url, "GET", "/v1/objects/first/_/k").body == b"x"
 
 
+def test_a_limit_that_goes_lets_go_of_what_it_held_up(following: Gateway, manifests: Path) -> None:
+    path, body = "/v1/objects/first/_/k", bytes(100_000)
+    write(manifests, bucket(), usecase("first", limits={"bytesPerSecond": 1024}))
+    applied(following)
+    with Wire(following.url) as wire:
+        wire.send(head("PUT", path, body=body) + body)
+        while "pannier_requests_in_flight 1.0" not in metrics(following):
+            pass
+        write(manifests, bucket(), usecase("first"))
+        applied(following, count=3)
+
+        assert wire.answer().status == 200
+
+
 def test_a_bad_file_changes_nothing_and_is_told(following: Gateway, manifests: Path) -> None:
     write(manifests, bucket(), usecase("first", suspnd="All"))
     applied(following, "refused", 1)
@@ -400,9 +420,9 @@ def test_a_new_bucket_that_cannot_be_opened_costs_only_its_own_usecases(
     while put(following, "third").status == 404:
         pass
     assert [put(following, name).status for name in ("first", "second", "third")] == [200, 503, 200]
-    assert "could not be opened" in put(following, "second").detail
+    assert "can't be opened" in put(following, "second").detail
     stores = json.loads(exchange(following.admin_url, "GET", "/configz").body)["stores"]
-    assert "could not be opened" in stores["default/barred"]["by"]
+    assert "can't be used" in stores["default/barred"]["by"]
 
 
 def test_a_directory_is_followed_as_a_cluster_mounts_it(tmp_path: Path) -> None:

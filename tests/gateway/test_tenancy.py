@@ -7,14 +7,16 @@ from functools import partial
 
 import pytest
 
+from pannier_gateway.errors import StoreUnavailable
 from pannier_gateway.stores.tenancy import OpenStores, Tenancy
 
 
 class Room:
-    """Stands for a store: notes that it is open, and may be lost."""
+    """Stands for a store: notes that it is open, and may be lost or replaced."""
 
     def __init__(self) -> None:
         self.lost = False
+        self.replaced = False
         self.open = True
 
 
@@ -111,20 +113,43 @@ async def test_a_store_that_is_named_again_before_it_closed_stays_open(
     assert not await closed(store)
 
 
-async def test_a_store_that_lost_its_place_is_opened_anew_and_serves_out_its_requests(
+async def test_a_store_that_is_lost_is_kept_for_its_files_may_come_back(
     stores: OpenStores[Room],
 ) -> None:
     before, after = Tenancy(stores), Tenancy(stores)
+    store = await before.open("a", room)
+    store.lost = True
+
+    assert await after.open("a", room) is store
+    before.end()
+    assert not await closed(store)
+
+
+async def test_a_lost_store_that_nobody_holds_is_opened_anew(stores: OpenStores[Room]) -> None:
+    before = Tenancy(stores)
     old = await before.open("a", room)
     old.lost = True
-    with before:
-        new = await after.open("a", room)
-        before.end()
+    before.end()
 
-        assert new is not old
+    new = await Tenancy(stores).open("a", room)
+    assert new is not old
+    assert (old.open, new.open) == (False, True)
+
+
+async def test_a_store_that_was_replaced_closes_after_its_requests_and_only_then_makes_way(
+    stores: OpenStores[Room],
+) -> None:
+    before = Tenancy(stores)
+    old = await before.open("a", room)
+    old.lost = old.replaced = True
+    with before:
+        with pytest.raises(StoreUnavailable, match="once nothing uses the old ones"):
+            await Tenancy(stores).open("a", room)
+        before.end()
         assert not await closed(old)
     assert await closed(old)
-    assert await Tenancy(stores).open("a", room) is new
+
+    assert await Tenancy(stores).open("a", room) is not old
 
 
 async def test_a_store_that_can_not_be_opened_holds_nothing_and_may_be_tried_again(

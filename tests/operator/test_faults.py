@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.apiproxy import Cut, Lose, Pass, Proxy, Refuse, Rule, Stall
-from support.cluster import ADMIN
+from support.cluster import ADMIN, running_control_plane
 from support.manifests import bucket, usecase
 from support.operators import Json, Place, Working, eventually, logged, process, working
 
@@ -145,6 +145,20 @@ def test_a_watch_that_is_refused_for_good_ends_the_process(
         assert operator.wait(60) == 1
 
     assert any(line["event"] == "work broke off" for line in logged(log))
+
+
+def test_a_kind_that_is_deleted_ends_the_process(tmp_path: Path) -> None:
+    with running_control_plane(tmp_path / "cluster") as plane:
+        plane.install_crds()
+        place = Place(plane, plane.create_namespace())
+        place.apply(bucket(), usecase())
+        with process(plane.kubeconfig, tmp_path / "log") as operator:
+            eventually(lambda: place.is_ready("Usecase", "attachments"), 30)
+
+            plane.kubectl("delete", "crd", "usecases.pannier.dev", "--wait=false")
+
+            assert operator.wait(60) == 1
+    assert any(line["event"] == "work broke off" for line in logged(tmp_path / "log"))
 
 
 def test_a_watch_that_says_nothing_is_made_up_for_by_looking_again(

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from hypothesis.strategies import sampled_from
+from hypothesis.strategies import sampled_from, sets
 
 from pannier_operator.pace import Backoff
 from pannier_operator.queue import Queue
@@ -20,8 +20,8 @@ class Clock:
         return self.now
 
 
-def queue(clock: Callable[[], float], settle: float = 0.0) -> Queue:
-    return Queue(Backoff(first=1.0, longest=8.0), settle, clock)
+def queue(clock: Callable[[], float], settle: float = 0.0, at_once: int = 1) -> Queue:
+    return Queue(Backoff(first=1.0, longest=8.0), settle, clock, at_once)
 
 
 async def test_a_key_that_is_added_often_is_worked_on_once() -> None:
@@ -130,13 +130,48 @@ async def test_who_waits_is_woken_by_a_key() -> None:
         assert await waiting == "a"
 
 
+async def test_those_that_take_turns_do_not_keep_news_waiting() -> None:
+    found = queue(Clock(), at_once=2)
+    found.add_in_turn(f"turn-{number}" for number in range(100))
+    found.add("news")
+
+    assert found.depth == 101
+    assert [await found.get() for _ in range(3)] == ["news", "turn-0", "turn-1"]
+
+
+async def test_the_next_has_its_turn_when_one_is_done_with_or_has_failed() -> None:
+    found = queue(Clock(), at_once=2)
+    found.add_in_turn("abcd")
+    first, second = await found.get(), await found.get()
+
+    found.done(first)
+    assert await found.get() == "c"
+    found.failed(second)
+    assert await found.get() == "d"
+
+
+async def test_who_waits_for_a_turn_does_not_wait_twice() -> None:
+    found = queue(Clock())
+    found.add_in_turn("ab")
+    found.add_in_turn("ab")
+    found.add("b")
+    assert found.depth == 2
+
+    worked = []
+    while found.depth:
+        worked.append(await found.get())
+        found.done(worked[-1])
+
+    assert worked == ["a", "b"]
+
+
 class Model(RuleBasedStateMachine):
     """Whatever is added is worked on afterwards, by one at a time."""
 
     @initialize()
     def begin(self) -> None:
         self.clock = Clock()
-        self.queue = queue(self.clock)
+        self.queue = queue(self.clock, at_once=3)
         self.owed: set[str] = set()
         self.busy: list[str] = []
 
@@ -144,6 +179,11 @@ class Model(RuleBasedStateMachine):
     def add(self, key: str) -> None:
         self.queue.add(key)
         self.owed.add(key)
+
+    @rule(keys=sets(sampled_from("abc")))
+    def add_in_turn(self, keys: set[str]) -> None:
+        self.queue.add_in_turn(sorted(keys))
+        self.owed |= keys
 
     @precondition(lambda self: self.owed - set(self.busy))
     @rule()

@@ -179,6 +179,7 @@ def test_what_a_human_does_to_the_config_map_is_undone(place: Place) -> None:
 def test_metrics_show_how_things_stand_and_how_long_it_took(place: Place) -> None:
     here = {"namespace": place.namespace}
     with working(place.plane.kubeconfig, namespaces=(place.namespace,)) as operator:
+        eventually(lambda: operator.metric("pannier_operator_world_listed_timestamp_seconds"))
         place.apply(bucket(), usecase(), usecase("lost", bucketRef={"name": "no"}))
         eventually(lambda: place.is_ready("Usecase", "lost"))
         eventually(lambda: place.is_ready("Usecase", "attachments") == ("True", "Ready"))

@@ -107,6 +107,17 @@ def test_it_ends_when_told_to_and_gives_no_cause_for_alarm(place: Place, tmp_pat
     assert {line["level"] for line in logged(log)} == {"info"}
 
 
+def test_its_user_needs_no_name(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise OSError("No username set in the environment")
+
+    monkeypatch.setattr("getpass.getuser", nobody)  # as in its image, where users are numbers
+    with working(place.plane.kubeconfig, namespaces=(place.namespace,)):
+        place.apply(bucket(), usecase())
+
+        eventually(lambda: place.is_ready("Usecase", "attachments") == ("True", "Ready"), 30)
+
+
 def test_it_ends_when_told_to_while_it_waits_for_a_cluster(
     control_plane: ControlPlane, proxy: Proxy, tmp_path: Path
 ) -> None:

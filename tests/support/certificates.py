@@ -11,44 +11,86 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 DAY = datetime.timedelta(days=1)
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
+HERE: tuple[x509.GeneralName, ...] = (x509.IPAddress(LOOPBACK), x509.DNSName("localhost"))
 
 
 class Authority:
-    """Signs certificates for 127.0.0.1 and `localhost`; each is a folder of PEM files."""
+    """Signs certificates for 127.0.0.1 and `localhost`; each is a folder of PEM files.
 
-    def __init__(self) -> None:
+    One that is `sloppy` leaves out what RFC 5280 asks for and few used to check.
+    """
+
+    def __init__(self, *, sloppy: bool = False) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority")])
-        builder = self._builder(self._name, self._key.public_key())
-        constraints = x509.BasicConstraints(ca=True, path_length=None)
-        self._root = self._signed(builder.add_extension(constraints, critical=True))
+        self._sloppy = sloppy
+        self._root = self._certificate(self._name, self._key, DAY, None)
 
-    def issue(self, folder: Path) -> Path:
-        """`ca.crt`, `tls.crt` and `tls.key` in `folder`."""
+    @property
+    def pem(self) -> bytes:
+        """Its own certificate."""
+        return pem(self._root)
+
+    def issue(
+        self,
+        folder: Path,
+        names: tuple[x509.GeneralName, ...] = HERE,
+        lifetime: datetime.timedelta = DAY,
+    ) -> Path:
+        """`ca.crt`, `tls.crt` and `tls.key` in `folder`; ended already, if `lifetime` says so."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.IPAddress(LOOPBACK), x509.DNSName("localhost")]
-        builder = self._builder(x509.Name([]), key.public_key())
-        leaf = self._signed(
-            builder.add_extension(x509.SubjectAlternativeName(names), critical=True)
-        )
+        leaf = self._certificate(x509.Name([]), key, lifetime, names)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "ca.crt").write_bytes(pem(self._root))
-        (folder / "tls.crt").write_bytes(pem(leaf))
-        plain = serialization.NoEncryption()
         form = serialization.PrivateFormat.PKCS8
+        plain = serialization.NoEncryption()
         secret = key.private_bytes(serialization.Encoding.PEM, form, plain)
-        (folder / "tls.key").write_bytes(secret)
+        files = {"ca.crt": self.pem, "tls.crt": pem(leaf), "tls.key": secret}
+        for name, text in files.items():
+            (folder / name).write_bytes(text)
         return folder
 
-    def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey
-    ) -> x509.CertificateBuilder:
+    def _certificate(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        lifetime: datetime.timedelta,
+        names: tuple[x509.GeneralName, ...] | None,
+    ) -> x509.Certificate:
+        """One for an authority where there are no `names`."""
         now = datetime.datetime.now(datetime.UTC)
-        builder = x509.CertificateBuilder(self._name, subject, key, x509.random_serial_number())
-        return builder.not_valid_before(now - DAY).not_valid_after(now + DAY)
+        serial = x509.random_serial_number()
+        builder = x509.CertificateBuilder(self._name, subject, key.public_key(), serial)
+        builder = builder.not_valid_before(now - 2 * DAY).not_valid_after(now + lifetime)
+        if names is None:
+            root = x509.BasicConstraints(ca=True, path_length=None)
+            builder = builder.add_extension(root, critical=True)
+        else:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=True)
+        return self._formed(builder, key, root=names is None).sign(self._key, hashes.SHA256())
 
-    def _signed(self, builder: x509.CertificateBuilder) -> x509.Certificate:
-        return builder.sign(self._key, hashes.SHA256())
+    def _formed(
+        self, builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey, *, root: bool
+    ) -> x509.CertificateBuilder:
+        if self._sloppy:
+            return builder
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        builder = builder.add_extension(issuer, critical=False).add_extension(own, critical=False)
+        return builder.add_extension(usage(signs=root), critical=True)
+
+
+def usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def pem(certificate: x509.Certificate) -> bytes:

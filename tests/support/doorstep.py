@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
+from pannier_gateway.admission import Admission
 from pannier_gateway.api.connection import DataServer
 from pannier_gateway.api.objectstore import Door
 from pannier_gateway.api.objectstore.replies import failure_body
 from pannier_gateway.catalog import Catalog
 from pannier_gateway.clock import system_clock
-from pannier_gateway.codec import DecoderBudget
+from pannier_gateway.codec import MemoryBudget
 from pannier_gateway.codec.workers import Workers
 from pannier_gateway.config.render import render
 from pannier_gateway.drain import Drain
@@ -31,9 +32,10 @@ async def serving(
     drain = drain or Drain()
     metrics = metrics or Metrics(drain)
     with ThreadPoolExecutor(2) as pool:
-        parts = Parts(system_clock, Workers(pool, DecoderBudget()), metrics)
+        parts = Parts(system_clock, Workers(pool, MemoryBudget()), metrics)
         objects = Objects(one_usecase, one_bucket, store, parts)
-        door = Door(lambda: Catalog({"attachments": objects}), drain, metrics)
+        gates = Admission(metrics.limits.count).gates([one_usecase])
+        door = Door(lambda: Catalog({"attachments": objects}, gates), drain, metrics)
         server = DataServer(door, failure_body, metrics.requests)
         listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
         async with listening:

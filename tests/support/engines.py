@@ -4,6 +4,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +12,18 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import boto3  # type: ignore[import-untyped]
+from prometheus_client import CollectorRegistry
 
 from pannier_gateway.clock import Clock, system_clock
+from pannier_gateway.config.model import ResilienceConfig
+from pannier_gateway.metrics import ResilienceMetrics
+from pannier_gateway.resilience.stack import Resilience, Shared
+from pannier_gateway.stores.provision import Provision
 from pannier_gateway.stores.s3 import S3Store
-from pannier_gateway.stores.s3.bucket import Address, S3Bucket
+from pannier_gateway.stores.s3.bucket import Address, Entrance, S3Bucket
 from pannier_gateway.stores.s3.credentials import CredentialSource
 from pannier_gateway.stores.s3.signing import Credentials, Signer
+from pannier_gateway.stores.s3.store import Rules
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.upstream.connection import Patience
 from pannier_gateway.upstream.pool import Endpoint, Pool
@@ -26,6 +33,7 @@ KEYS = Credentials("AKIAPANNIERTESTING", "a/secret+key of the tests")
 REGION = "us-east-1"
 OWN = ".pannier/"
 READY_SECONDS = 30
+THREADS = ThreadPoolExecutor(1)  # begun where a test fills the memory for parts
 CALM = Patience(connect=20.0, first_byte=40.0, progress=40.0, free_connection=40.0)
 
 
@@ -35,6 +43,12 @@ class Engine(NamedTuple):
     name: str
     port: int
     folder: Path
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """End it the hard way."""
+        self.process.kill()
+        self.process.wait(timeout=20)
 
     @property
     def url(self) -> str:
@@ -70,19 +84,30 @@ class Given:
         return self.pair
 
 
+class Known:
+    """Traits that need not be found out."""
+
+    def __init__(self, traits: Traits) -> None:
+        self.traits: Traits | None = traits
+
+    async def __call__(self) -> Traits:
+        assert self.traits is not None
+        return self.traits
+
+
 @contextmanager
-def versitygw(folder: Path) -> Iterator[Engine]:
-    """A strict engine that keeps objects in files."""
+def versitygw(folder: Path, port: int | None = None) -> Iterator[Engine]:
+    """A strict engine that keeps objects in files; where some are from before, these."""
     for each in ("data", "versions"):
-        (folder / each).mkdir(parents=True)
-    port = free_port()
+        (folder / each).mkdir(parents=True, exist_ok=True)
+    port = free_port() if port is None else port
     program = [str(binary("versitygw")), "--port", f"127.0.0.1:{port}", "--keep-alive", "--quiet"]
     options = ["--health", "/health", "--virtual-domain", f"s3.localhost:{port}"]
     backend = ["posix", "--versioning-dir", str(folder / "versions"), str(folder / "data")]
     root = {"ROOT_ACCESS_KEY": KEYS.access_key, "ROOT_SECRET_KEY": KEYS.secret_key}
-    engine = Engine("versitygw", port, folder)
-    with running([*program, *options, *backend], root, f"{engine.url}/health", folder / "log"):
-        yield engine
+    command = [*program, *options, *backend]
+    with running(command, root, f"http://127.0.0.1:{port}/health", folder / "log") as process:
+        yield Engine("versitygw", port, folder, process)
 
 
 @contextmanager
@@ -92,21 +117,21 @@ def s3s_fs(folder: Path) -> Iterator[Engine]:
     port = free_port()
     program = [str(binary("s3s-fs")), "--host", "127.0.0.1", "--port", str(port)]
     keys = ["--access-key", KEYS.access_key, "--secret-key", KEYS.secret_key]
-    engine = Engine("s3s-fs", port, folder)
-    with running([*program, *keys, str(folder / "data")], {}, engine.url, folder / "log"):
-        yield engine
+    command = [*program, *keys, str(folder / "data")]
+    with running(command, {}, f"http://127.0.0.1:{port}", folder / "log") as process:
+        yield Engine("s3s-fs", port, folder, process)
 
 
 @contextmanager
 def running(
     command: Sequence[str], environment: Mapping[str, str], ready: str, log: Path
-) -> Iterator[None]:
+) -> Iterator[subprocess.Popen[bytes]]:
     """`command`, from when `ready` answers at all."""
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
     try:
         until_ready(process, ready, log)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(timeout=20)
@@ -161,12 +186,31 @@ def pool_of(engine: Engine) -> Pool:
 def bucket_of(
     engine: Engine, name: str, pool: Pool, credentials: CredentialSource | None = None
 ) -> S3Bucket:
-    address = Address("ns/n", name, f"127.0.0.1:{engine.port}", f"/{name}")
-    return S3Bucket(address, pool, Signer(REGION), credentials or Given(), CALM)
+    entrance = Entrance(f"127.0.0.1:{engine.port}", pool)
+    return bucket_at(entrance, name=name, credentials=credentials)
 
 
-def store_of(bucket: S3Bucket, traits: Traits, clock: Clock = system_clock) -> S3Store:
-    async def known() -> Traits:
-        return traits
+def bucket_at(
+    *entrances: Entrance, name: str = "b", credentials: CredentialSource | None = None
+) -> S3Bucket:
+    """A bucket that is asked at any of these, with path addressing."""
+    among = provision().among({str(each.pool.endpoint): each for each in entrances})
+    address = Address("ns/n", name, f"/{name}")
+    return S3Bucket(address, among, Signer(REGION), credentials or Given(), CALM)
 
-    return S3Store(bucket, known, OWN, clock)
+
+def provision(attempts: int = 1) -> Resilience:
+    """What a driver is given: as many attempts for parts of an upload."""
+    shared = Shared(ResilienceMetrics(CollectorRegistry()), lambda: 0.0, THREADS)
+    resilience = Resilience("ns/n", shared)
+    resilience.obey(ResilienceConfig(attempts=attempts))
+    return resilience
+
+
+def store_of(
+    bucket: S3Bucket,
+    traits: Traits,
+    clock: Clock = system_clock,
+    given: Provision | None = None,
+) -> S3Store:
+    return S3Store(bucket, Known(traits), Rules(OWN), given or provision(), clock)

@@ -3,7 +3,9 @@
 import threading
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import time
 
@@ -12,6 +14,8 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from pannier_gateway import metrics as gateway_metrics
 from pannier_gateway.config.model import GatewayConfig
 from pannier_gateway.drain import Drain
+from pannier_gateway.metrics import ShownEndpoint
+from pannier_gateway.resilience.stack import Resilience, Shared
 from pannier_operator import metrics as operator_metrics
 from pannier_operator.injector import metrics as injector_metrics
 from pannier_operator.pace import Backoff
@@ -24,9 +28,27 @@ SUFFIXES = {
 }
 
 
+@dataclass
+class Shown:
+    """Certificates, as far as metrics show them."""
+
+    expiries: Mapping[str, float]
+    verified: bool
+    applied: int
+    refused: int
+
+
 def of_gateway() -> CollectorRegistry:
     """A gateway's registry, into which each look at it brings something new."""
     metrics = gateway_metrics.Metrics(Drain())
+    metrics.buckets.watch(lambda: {"team-a/main": True})
+    metrics.promises.watch(lambda: {"team-a/main": {"tags": False}})
+    trust = Shown({"certificate": time() + 1e6}, verified=True, applied=1, refused=1)
+    metrics.certificates.watch({"team-a/main": trust})
+    resilience = metrics.resilience
+    Resilience("team-a/main", Shared(resilience, lambda: 0.0, ThreadPoolExecutor(1)))
+    endpoint = ShownEndpoint("https://store", 0, 0.01, 1)
+    resilience.watch_endpoints("team-a/main", lambda: [endpoint])
     metrics.config.applied(GatewayConfig(generation=1, buckets={}, usecases={}), "abc")
 
     def busy() -> None:
@@ -44,6 +66,13 @@ def of_gateway() -> CollectorRegistry:
         metrics.swept.inc()
         metrics.loop_lag.observe(0.001)
         metrics.config.refused(ValueError())
+        resilience.retried("team-a/main", "open", "StoreBusy", "ok")
+        resilience.resumed("team-a/main", "AnswerCut", "ok")
+        resilience.hedged("team-a/main", "open", "won")
+        resilience.unreplayable("team-a/main", "too large")
+        resilience.sought("team-a/main", "found")
+        resilience.shed("team-a/main", "write", "queue full")
+        resilience.breaker("team-a/main", "https://store", "opened")
 
     return Stirred(metrics.registry, busy)
 

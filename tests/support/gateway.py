@@ -10,7 +10,9 @@ from pathlib import Path
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
 
-_READY = re.compile(r"pannier-gateway ready: data (\S+)(?: socket (\S+))? admin (\S+)")
+_READY = re.compile(
+    r"pannier-gateway ready: data (\S+)(?: socket (\S+))?(?: tls (\S+))? admin (\S+)"
+)
 _END_SECONDS = 10
 
 
@@ -23,6 +25,7 @@ class Gateway:
     admin_url: str
     process: subprocess.Popen[str]
     log: Path
+    tls_url: str | None = None
 
     def stop(self) -> int:
         """Tell it to end and wait until it has; its exit status."""
@@ -79,5 +82,5 @@ def _ready(process: subprocess.Popen[str], log: Path) -> Gateway:
     line = process.stdout.readline()
     match = _READY.match(line)
     assert match, f"the gateway said {line!r} and {log.read_text()}"
-    data, socket, admin = match.groups()
-    return Gateway(data, Path(socket) if socket else None, admin, process, log)
+    data, socket, tls, admin = match.groups()
+    return Gateway(data, Path(socket) if socket else None, admin, process, log, tls)

@@ -184,6 +184,19 @@ class BreakingStore(Wrapped):
             start = stop
 
 
+class ShortStore(Wrapped):
+    """Ends bodies at offset `at` of an object, as if that were all."""
+
+    def __init__(self, store: Store, at: int) -> None:
+        super().__init__(store)
+        self._at = at
+
+    async def outgoing(self, pieces: Pieces, start: int) -> Pieces:
+        async for piece in pieces:
+            yield memoryview(piece)[: max(0, self._at - start)]
+            start += len(piece)
+
+
 class FickleStore(Wrapped):
     """Changes its mind at offset `at` of an object: what follows is of another version."""
 

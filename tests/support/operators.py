@@ -10,15 +10,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from pannier_gateway.config import model
+from pannier_gateway.config import documents, model
 from pannier_gateway.config.model import GatewayConfig
 from pannier_gateway.config.problems import ConfigError
+from pannier_operator.checking import Checked
 from pannier_operator.run import Operator
 from pannier_operator.settings import Address, Settings
+from pannier_operator.world import of_manifests
+from support.binaries import ROOT
 from support.cluster import ControlPlane, free_ports
 from support.manifests import placed
 
@@ -139,9 +143,18 @@ class Working:
         raise LookupError(name)
 
 
+@cache
+def acquaint() -> None:
+    """Have msgspec look at our types, which crashes where two threads begin it at once."""
+    checked = Checked(of_manifests(documents.read(ROOT / "examples" / "quickstart.yaml")))
+    for config in checked.configs.values():
+        model.parse(model.dump(config))
+
+
 @contextmanager
 def working(kubeconfig: Path, **settings: Any) -> Iterator[Working]:
     """An operator in a thread of this process, asked to end when the block is left."""
+    acquaint()
     address = Address("127.0.0.1", free_ports(1)[0])
     operator = Operator(Settings(kubeconfig=kubeconfig, metrics_listen=address, **settings))
     found = Working(address)

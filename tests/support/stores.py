@@ -43,6 +43,7 @@ from support.engines import (
     versitygw,
 )
 from support.hostile import ChoppyStore, SlowStore
+from support.hubs import hub, upstream
 
 SECOND = 1_000_000
 NOON = 1_700_000_000 * SECOND
@@ -159,7 +160,8 @@ class World:
     base: Store
     clock: ManualClock
     root: Path | None = None
-    remote: bool = False  # an engine keeps it: what it held may be gone while it is read
+    remote: bool = False  # an engine keeps it, which forgets by itself
+    holds: bool = True  # what is held open stays, whatever becomes of its path
     unfinished: Callable[[], set[int]] = set
 
     def strays(self) -> set[int]:
@@ -219,9 +221,18 @@ async def s3_world(
         base = store_of(bucket_of(running, bucket, pool), traits, clock)
         abandoned = partial(unfinished_uploads, running, bucket)
         try:
-            yield World(wrap(base), base, clock, remote=True, unfinished=abandoned)
+            yield World(wrap(base), base, clock, remote=True, holds=False, unfinished=abandoned)
         finally:
             pool.close()
+
+
+@asynccontextmanager
+async def hub_world(_: Path, wrap: Callable[[Store], Store]) -> AsyncIterator[World]:
+    """A gateway behind ours."""
+    clock = ManualClock()
+    base = MemoryStore(clock)
+    async with hub(base, clock) as port, upstream(port) as store:
+        yield World(wrap(PrefixedStore(store, "shared/objects")), base, clock, holds=False)
 
 
 def bare(store: Store) -> Store:
@@ -258,10 +269,17 @@ WORLDS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
     "resilient memory": partial(resilient_world, wrap=bare),
     "resilient slow memory": partial(resilient_world, wrap=SlowStore),
     "choppy file": partial(file_world, wrap=ChoppyStore),
+    "upstream, a gateway": partial(hub_world, wrap=bare),
     "s3, versitygw": partial(s3_world, wrap=bare, engine=versitygw, traits=VERSITYGW),
 }
 """Every store and every wrapper that has to keep the seam's promises."""
 
-SLOW = ("file, durable", "choppy file", "s3, versitygw", "resilient slow memory")
+SLOW = (
+    "file, durable",
+    "choppy file",
+    "upstream, a gateway",
+    "s3, versitygw",
+    "resilient slow memory",
+)
 KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in WORLDS]
 """Their names; a quick look makes do with some."""

@@ -110,6 +110,11 @@ def check_content_type(content_type: str) -> str:
     return content_type
 
 
+def is_header_name(name: str) -> bool:
+    """Whether custom metadata of that name can be told."""
+    return bool(_HEADER_NAME.fullmatch(name))
+
+
 def parse_etag(value: str | None) -> str | None:
     """The opaque text of a strong ETag; None for a weak one, which proves nothing about bytes."""
     strong = _STRONG_ETAG.fullmatch(value) if value is not None else None
@@ -164,7 +169,7 @@ def _custom_headers(custom: dict[str, str]) -> dict[str, str]:
     headers = {}
     for name, value in _checked_count(custom).items():
         header = CUSTOM_PREFIX + name.lower()
-        if not name or not _HEADER_NAME.fullmatch(name):
+        if not is_header_name(name):
             raise Malformed(f"custom metadata name {name[:80]!r} is not a valid header name")
         if header in headers:
             raise Malformed(f"custom metadata name {name!r} is given twice, apart from case")

@@ -1,10 +1,11 @@
 """Connections of the data listener: aiohttp's, but what must not reach the protocol is refused
 here, in its words, and who has sent all and reads on still gets an answer.
 
-aiohttp has no seams for that. Of its `RequestHandler` this reads `_current_request`, `_loop`,
-`_messages`, `_request_count`, `_upgraded` and `_waiter`, and sets `_lingering_time`; it overrides
-`finish_response`, which nobody documents, and puts an `_ErrInfo` in the place of a message. That
-these are there is pinned by `test_aiohttp_has_what_connections_lean_on`.
+aiohttp has no seams for that. Of its `RequestHandler` this reads `_loop`, `_max_msg_queue_size`,
+`_messages`, `_reading_paused`, `_request_count` and `_waiter`, and sets `_lingering_time`,
+`_message_tail`, `_parser` and `_upgraded`; it overrides `finish_response` and `resume_reading`,
+which nobody documents, and puts an `_ErrInfo` in the place of a message. That these are there is
+pinned by `test_aiohttp_has_what_connections_lean_on`.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from typing import cast
 
 from aiohttp import web
 from aiohttp.hdrs import CONTENT_LENGTH, TRANSFER_ENCODING
+from aiohttp.http import HttpParser, HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
@@ -27,10 +29,11 @@ from pannier_gateway.metrics import Requests
 
 log = logging.getLogger("pannier.api")
 
-READ_BUFFER = 64 * 1024  # bytes of a body that may wait here
+READ_BUFFER = 16 * 1024  # bytes of a body that may wait here; what one read brings comes on top
 KEEP_ALIVE_SECONDS = 75.0  # longer than clients keep an idle connection
 MOST_DIGITS = 18  # of a length: what fits into 63 bits for sure
 LONGEST_LINE = 8190  # bytes of the request line or of a header
+HEAD_END = b"\r\n\r\n"
 CLOSING = {"content-type": "application/json", "connection": "close"}
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]  # answers, returns a Sent
@@ -40,7 +43,16 @@ Render = Callable[[PannierError], bytes]  # the body of a refusal, as the protoc
 class Connection(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_answers", "_ended", "_hosts", "_incoming", "_server")
+    __slots__ = (
+        "_answers",
+        "_ended",
+        "_hosts",
+        "_incoming",
+        "_lost",
+        "_resuming",
+        "_server",
+        "_upgrading",
+    )
 
     def __init__(self, server: "DataServer", hosts: Hosts) -> None:
         super().__init__(
@@ -48,27 +60,89 @@ class Connection(RequestHandler):
             loop=asyncio.get_running_loop(),
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             read_bufsize=READ_BUFFER,
+            access_log=None,  # type: ignore[arg-type]  # an exchange logs itself
+        )
+        self._parser = HttpRequestParser(
+            self,
+            self._loop,
+            READ_BUFFER,
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
+            payload_exception=web.RequestPayloadError,
             auto_decompress=False,
-            access_log=None,  # type: ignore[arg-type]  # an exchange logs itself
+            max_msg_queue_size=1,
         )
         self._server = server
         self._hosts = hosts
         self._incoming: StreamReader = EMPTY_PAYLOAD  # the body of the last request so far
+        self._upgrading = False  # the last request asks to
         self._answers = 0
         self._ended = False  # the client will send no more
+        self._lost = False  # there is no telling where the next request begins
+        self._resuming = False  # in the next turn
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        # so that a drained writer means that the kernel has every byte
-        cast(asyncio.Transport, transport).set_write_buffer_limits(0)
+        # so that a drained writer means that the kernel has every byte; TLS, which copies, would
+        # wait for room in an empty buffer
+        encrypted = transport.get_extra_info("sslcontext") is not None
+        cast(asyncio.Transport, transport).set_write_buffer_limits(1 if encrypted else 0, 0)
 
     def data_received(self, data: bytes) -> None:
-        known = len(self._messages)
+        """Take up one request at a time.
+
+        A request that can't be parsed takes along whatever aiohttp has parsed in the same go.
+        """
+        more = not self._lost and self._parse(data)
+        while more and self._has_room:
+            more = self._parse(b"")
+
+    def _parse(self, data: bytes) -> bool:
+        """Parse to the end of a request; whether there may be more."""
+        parser = self._parser
+        if parser is None:
+            return False
+        known, within_body = len(self._messages), not self._incoming.is_eof()
+        if self._upgrading and not within_body:
+            data = self._decline_upgrade(parser) + data
         super().data_received(data)
-        if len(self._messages) > known:
-            self._look_at(known)
+        parser.message_consumed()
+        if len(self._messages) == known:
+            return within_body and self._incoming.is_eof()
+        self._look_at()
+        return self._upgrading or not is_one_head(data)
+
+    def _decline_upgrade(self, parser: HttpParser[RawRequestMessage]) -> bytes:
+        """Go on as if nobody had asked, with what follows: aiohttp would drop it."""
+        parser.set_upgraded(True)
+        super().data_received(b"")
+        parser.set_upgraded(False)
+        rest, self._message_tail = self._message_tail, b""
+        self._upgraded = self._upgrading = False
+        return rest
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether more of what is there may be taken up."""
+        full = self._reading_paused or len(self._messages) >= self._max_msg_queue_size
+        return not (full or self._lost or self._force_close or self._close)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on in the next turn of the loop.
+
+        aiohttp would parse on within the reader's own turn: a body in chunks of a byte each would
+        keep all others waiting for as long as there is any of it.
+        """
+        if self._reading_paused and not resume_parser:
+            super().resume_reading(resume_parser=False)
+        elif self._reading_paused and not self._resuming:
+            self._resuming = True
+            self._loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        self._resuming = False
+        if self._reading_paused:
+            super().resume_reading()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # None there, so never to stay
         """Stay for what was asked for whole: who has no more to send may still read."""
@@ -80,15 +154,19 @@ class Connection(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """An answer is out. Of aiohttp's work only what follows a declined upgrade is left."""
+        """An answer is out; nothing is left of aiohttp's work."""
         self._answers += 1
-        if self._upgraded:
-            known = len(self._messages)
-            await super().finish_response(request, resp, start_time)
-            self._look_at(known)
         if self._ended and not self._messages:
             super().close()
+        elif not resp.keep_alive and not request.content.is_eof():
+            self._say_goodbye()
         return resp, False
+
+    def _say_goodbye(self) -> None:
+        """Who sends on for a while may know already that no answer follows."""
+        transport = self.transport
+        if transport is not None and transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
 
     def close(self) -> None:
         """Close unless a request is at hand: aiohttp would drop the rest of its body."""
@@ -101,24 +179,30 @@ class Connection(RequestHandler):
     def _unanswered(self) -> bool:
         return self._answers < self._request_count
 
-    def _look_at(self, first: int) -> None:
-        """Refuse what is wrong with the messages that have come, of which `first` is the first."""
-        for at in range(first, len(self._messages)):
-            message, body = self._messages[at]
-            if not isinstance(message, _ErrInfo):
-                self._incoming = body
-                error = objection(message.headers, self._hosts)
-                if error is not None:
-                    self._messages[at] = (_ErrInfo(error.status, error, ""), EMPTY_PAYLOAD)
-            elif not self._incoming.is_eof():
-                self._messages.pop()
-                self._request_count -= 1
-                log.info("malformed body", extra={"detail": detail_of(message.message)})
-                self._break_off(detail_of(message.message))
+    def _look_at(self) -> None:
+        """Refuse what is wrong with the request that has come, or with the one that was coming."""
+        message, body = self._messages[-1]
+        if isinstance(message, _ErrInfo):
+            self._lost = True
+            self._blame(message)
+            return
+        self._incoming, self._upgrading = body, message.upgrade
+        error = objection(message.headers, self._hosts)
+        if error is not None:
+            self._lost = True
+            self._messages[-1] = (_ErrInfo(error.status, error, ""), EMPTY_PAYLOAD)
+
+    def _blame(self, fault: _ErrInfo) -> None:
+        """What is malformed belongs to the body that was coming, if one was."""
+        if not self._incoming.is_eof():
+            self._messages.pop()
+            self._request_count -= 1
+            log.info("malformed body", extra={"detail": detail_of(fault.message)})
+            self._break_off(detail_of(fault.message))
 
     def _break_off(self, detail: str) -> None:
         """Whoever reads the body that broke hears of it; aiohttp would let them wait for more."""
-        self._lingering_time = 0.0  # there is no telling where the next request begins
+        self._lingering_time = 0.0
         if self._unanswered:
             error = web.RequestPayloadError(detail)
             self._incoming.set_exception(error)
@@ -175,6 +259,12 @@ class DataServer(web.Server):
         tally = self._requests.tally("", "refused", error.status)
         tally.seconds.add(0.0)
         tally.first_byte.add(0.0)
+
+
+def is_one_head(received: bytes) -> bool:
+    """Whether one head ends in it, with it; the end of one before it would be its beginning."""
+    at_the_end = received.find(HEAD_END) == len(received) - len(HEAD_END)
+    return at_the_end and received[0] not in HEAD_END
 
 
 def objection(headers: Mapping[str, str], hosts: Hosts) -> PannierError | None:

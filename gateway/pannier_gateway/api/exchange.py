@@ -21,7 +21,7 @@ from pannier_gateway.api.head import head_bytes
 from pannier_gateway.api.incoming import IncomingBody
 from pannier_gateway.api.patience import PROGRESS_SECONDS, Patience
 from pannier_gateway.drain import Drain
-from pannier_gateway.errors import RequestTimeout
+from pannier_gateway.errors import Damaged, RequestTimeout
 from pannier_gateway.metrics import Requests
 from pannier_gateway.stores.base import Buffer
 
@@ -64,7 +64,7 @@ class Exchange:
         self.status = CLIENT_LEFT  # until a head is sent
         self.keep_alive = False
         self.ordinary = False  # whatever its status, not worth a line
-        self.pacer: Pacer | None = None  # of a usecase with a limit on bytes
+        self.pacer: Pacer | None = None  # of the usecase, where it is one
         self._requests = requests
         self._drain = drain
         self._sent = 0
@@ -100,9 +100,9 @@ class Exchange:
         if asked_for_head:
             body = b""
         head = self._head(status, headers)
-        if self.pacer is not None:
+        if self.pacer is not None and self.pacer.allowance is not None:
             self._write(head)
-            await self._send_paced(body, self.pacer, chunked=False)
+            await self._send_paced(body, chunked=False)
         elif len(body) <= ONE_WRITE:
             if self._write(head + body):
                 await self._taken(len(body))
@@ -121,10 +121,10 @@ class Exchange:
         async with aclosing(body):
             self._write(self._head(status, headers))
             async for piece in body:
-                if self.pacer is None:
-                    await self._send_piece(piece, chunked=chunked)
-                else:
-                    await self._send_paced(piece, self.pacer, chunked=chunked)
+                await self._send_paced(piece, chunked=chunked)
+                del piece  # not to be kept while the next one is made
+        if self._promised is not None and self._sent != self._promised:
+            raise Damaged(f"the body ended after {self._sent} of {self._promised} bytes")
         if chunked:
             self._write(LAST_CHUNK)
 
@@ -138,11 +138,13 @@ class Exchange:
             await self._taken(size)
         self._sent += size
 
-    async def _send_paced(self, piece: Buffer, pacer: Pacer, *, chunked: bool) -> None:
-        for start in range(0, len(piece), pacer.piece):
-            part = memoryview(piece)[start : start + pacer.piece]
-            await pacer.spend(len(part))
-            await self._send_piece(part, chunked=chunked)
+    async def _send_paced(self, piece: Buffer, *, chunked: bool) -> None:
+        """Send it no faster than the usecase may."""
+        rest = memoryview(piece)
+        while rest:
+            size = len(rest) if self.pacer is None else await self.pacer.spend(len(rest))
+            await self._send_piece(rest[:size], chunked=chunked)
+            rest = rest[size:]
 
     def _write(self, data: Buffer) -> bool:
         """Hand it to the connection; whether some of it waits for the client to take it.

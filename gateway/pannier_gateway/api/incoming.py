@@ -6,6 +6,7 @@ from aiohttp import HttpVersion11, hdrs
 from aiohttp.web import BaseRequest, RequestPayloadError
 
 from pannier_gateway.admission import Pacer
+from pannier_gateway.api.departure import has_left, unread
 from pannier_gateway.api.patience import PROGRESS_SECONDS, Patience
 from pannier_gateway.errors import BadRequest, ExpectationFailed, RequestTimeout
 
@@ -24,10 +25,27 @@ class IncomingBody:
         await self._go_on()
         while piece := await self._next():
             self.received += len(piece)
-            if self._pacer is not None:
-                await self._pacer.spend(len(piece))
-            yield piece
-            del piece  # whoever has taken it decides how long it is kept
+            while piece:
+                size = (
+                    len(piece) if self._pacer is None else await self._let(len(piece), self._pacer)
+                )
+                yield piece[:size]
+                piece = piece[size:]  # whoever has taken a part decides how long it is kept
+
+    async def _let(self, size: int, pacer: Pacer) -> int:
+        """How many of these bytes may go on. Nobody waits for the end of a body that has none."""
+        if pacer.allowance is None or self._breaks_off():
+            return size
+        return await pacer.spend(size, self._breaks_off)
+
+    def _breaks_off(self) -> bool:
+        """Whether the client has left within the body; of a chunked one, whether that may be."""
+        transport = self._request.transport
+        if transport is None:
+            return True
+        if self._content.is_eof() or not has_left(transport):
+            return False
+        return self.length is None or self._content.total_bytes + unread(transport) < self.length
 
     async def _next(self) -> bytes:
         """The next piece; empty at the end. Waits only where nothing has arrived."""

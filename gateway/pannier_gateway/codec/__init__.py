@@ -3,7 +3,7 @@
 Everything that takes long runs in an executor; nothing holds more than about a frame in memory.
 """
 
-from pannier_gateway.codec.budget import DecoderBudget
+from pannier_gateway.codec.budget import MemoryBudget
 from pannier_gateway.codec.compressing import FRAME_SIZE, Compressing, compress_small
 from pannier_gateway.codec.decoding import Decoding, decode_frame, trimmed
 from pannier_gateway.codec.errors import DecodedTooLarge, DecodeError, NoRoom, NotZstd
@@ -18,10 +18,10 @@ __all__ = [
     "Compressing",
     "DecodeError",
     "DecodedTooLarge",
-    "DecoderBudget",
     "Decoding",
     "Location",
     "Measuring",
+    "MemoryBudget",
     "NoRoom",
     "NotZstd",
     "SeekTable",

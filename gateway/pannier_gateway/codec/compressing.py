@@ -24,7 +24,8 @@ def compress_small(data: bytes, level: int) -> bytes:
 class Compressing(Stream):
     """A body as zstd frames of FRAME_SIZE decoded bytes each, and at the end their seek table.
 
-    A body of at most one frame is that frame and nothing else. Holds what has arrived of a frame.
+    A body of at most one frame is that frame and nothing else. Holds room for one from the start:
+    what grows with each piece that comes leaves holes behind in memory.
     """
 
     def __init__(self, body: AsyncIterator[bytes], level: int, executor: Executor) -> None:
@@ -34,23 +35,28 @@ class Compressing(Stream):
         self._executor = executor
 
     async def _compress(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-        block = bytearray()
+        block, filled = bytearray(FRAME_SIZE), 0
         sizes = array("I")
         async for chunk in body:
             self.original_size += len(chunk)
-            block += chunk
-            del chunk  # the block has it now
-            while len(block) >= FRAME_SIZE:
+            rest = memoryview(chunk)
+            del chunk  # gone as soon as the block has it
+            while filled + len(rest) >= FRAME_SIZE:
+                taken = FRAME_SIZE - filled
+                block[filled:] = rest[:taken]
+                rest, filled = rest[taken:], 0
                 yield await self._frame(block, sizes)
-                del block[:FRAME_SIZE]
-        if block or not sizes:
-            yield await self._frame(block, sizes)
+            block[filled : filled + len(rest)] = rest
+            filled += len(rest)
+            del rest
+        if filled or not sizes:
+            yield await self._frame(block[:filled], sizes)
         if len(sizes) > 1:
             for piece in write_table(sizes, FRAME_SIZE, self.original_size):
                 yield piece
 
     async def _frame(self, block: bytearray, sizes: "array[int]") -> bytes:
-        """The next frame: what `block` begins with."""
+        """The next frame, of what `block` holds."""
         work = partial(_compressed, block, self._level)
         frame = await asyncio.get_running_loop().run_in_executor(self._executor, work)
         sizes.append(len(frame))
@@ -58,5 +64,4 @@ class Compressing(Stream):
 
 
 def _compressed(block: bytearray, level: int) -> bytes:
-    with memoryview(block) as view, view[:FRAME_SIZE] as data:
-        return bytes(memoryview(compress(data, level)))  # zstd made room for the worst: let go
+    return bytes(memoryview(compress(block, level)))  # zstd made room for the worst: let go

@@ -14,7 +14,7 @@ class _Contexts(threading.local):
         self.decompressor = zstandard.ZstdDecompressor()
 
 
-def compress(data: bytes | memoryview, level: int) -> bytes:
+def compress(data: bytes | bytearray, level: int) -> bytes:
     """One frame with its content size and a checksum, so that even part of an object is checked."""
     return _contexts.compressor(level).compress(data)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 
 import zstandard
 
+from pannier_gateway.codec.budget import ORDINARY
 from pannier_gateway.codec.contexts import decompress
 from pannier_gateway.codec.errors import DecodedTooLarge, DecodeError, NotZstd
 from pannier_gateway.codec.frames import BLOCK_MAX, PIECE_MAX, WINDOW_MAX, Piece, Splitter
 from pannier_gateway.codec.streams import Stream
 from pannier_gateway.codec.workers import Workers
+
+STEP = 64 << 10  # stored bytes looked at in one go
+READING = 768 << 10  # bytes a reader holds: a piece of the store's, a frame and what it decodes to
 
 
 class Decoder:
@@ -54,7 +58,8 @@ class Decoding(Stream):
     """What stored zstd bytes decode to, in pieces of at most 576 KiB.
 
     Raises DecodeError where the bytes are damaged or end early, before the first byte beyond
-    `limit`, and, if `exact`, for fewer. Frames of up to 512 KiB need no room of the budget's.
+    `limit`, and, if `exact`, for fewer. Takes READING bytes of the budget, and those of windows:
+    of frames that are `foreign` an ordinary one before anything is read, for who waits holds none.
     """
 
     def __init__(
@@ -64,10 +69,12 @@ class Decoding(Stream):
         workers: Workers,
         *,
         exact: bool = False,
+        foreign: bool = False,
     ) -> None:
         super().__init__(self._decode(stored))
         self._limit = limit
         self._exact = exact
+        self._room = ORDINARY if foreign else READING
         self._workers = workers
 
     async def _decode(
@@ -76,15 +83,28 @@ class Decoding(Stream):
         loop, executor = asyncio.get_running_loop(), self._workers.executor
         splitter, decoder = Splitter(), Decoder(self._limit)
         with self._workers.budget.lease() as room:
+            await room.hold(self._room)
             async for chunk in stored:
-                splitter.feed(chunk)
-                for pieces in splitter.pieces():
-                    await room.hold(pieces[0].memory)
-                    if decoded := await loop.run_in_executor(executor, decoder.decode, pieces):
+                for pieces in cut(chunk, splitter):
+                    memory = READING + pieces[0].memory
+                    await room.hold(memory)
+                    if not decoder.size:
+                        room.shrink(memory)
+                    decoded = await loop.run_in_executor(executor, decoder.decode, pieces)
+                    pieces.clear()
+                    if decoded:
                         yield decoded
+                    del decoded
         splitter.finish()
         if self._exact:
             _check_size(decoder)
+
+
+def cut(chunk: bytes | memoryview, splitter: Splitter) -> Iterator[list[Piece]]:
+    """What `splitter` makes of `chunk`, fed in steps: the rest is not there twice."""
+    for start in range(0, len(chunk), STEP):
+        splitter.feed(memoryview(chunk)[start : start + STEP])
+        yield from splitter.pieces()
 
 
 async def trimmed(decoded: Stream, skip: int, take: int) -> AsyncGenerator[bytes, None]:
@@ -97,8 +117,10 @@ async def trimmed(decoded: Stream, skip: int, take: int) -> AsyncGenerator[bytes
             part = piece[skip : skip + take]
             skip -= min(skip, len(piece))
             take -= len(part)
+            del piece
             if part:
                 yield part
+            del part
             if not take:
                 return
     raise DecodeError(f"the body ends {skip + take} decoded bytes early")

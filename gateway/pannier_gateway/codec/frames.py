@@ -96,7 +96,9 @@ class _Open:
 
     @property
     def full(self) -> bool:
-        ample = self.at > 2 * PIECE_MAX if self.entire else self.bound + BLOCK_MAX > PIECE_MAX
+        ample = (
+            self.at > PIECE_MAX + BLOCK_MAX if self.entire else self.bound + BLOCK_MAX > PIECE_MAX
+        )
         return ample or self.blocks == _MANY_BLOCKS
 
 
@@ -120,12 +122,14 @@ class Splitter:
         small: list[Piece] = []
         bound = 0
         while piece := self._take():
-            if small and not piece.whole:
+            alone = not piece.whole
+            if small and alone:
                 yield small
                 small, bound = [], 0
             small.append(piece)
             bound += piece.bound
-            if not piece.whole or bound > _SMALL or len(small) == _MANY_FRAMES:
+            del piece  # its reader may be done with it long before the next is asked for
+            if alone or bound > _SMALL or len(small) == _MANY_FRAMES:
                 yield small
                 small, bound = [], 0
         if small:

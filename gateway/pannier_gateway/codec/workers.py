@@ -3,11 +3,11 @@
 from concurrent.futures import Executor
 from typing import NamedTuple
 
-from pannier_gateway.codec.budget import DecoderBudget
+from pannier_gateway.codec.budget import MemoryBudget
 
 
 class Workers(NamedTuple):
     """What streams of the codec work with."""
 
     executor: Executor
-    budget: DecoderBudget
+    budget: MemoryBudget

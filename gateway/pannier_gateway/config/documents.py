@@ -1,6 +1,7 @@
 """Files of manifests, taken apart into their YAML or JSON documents.
 
-Stricter than YAML where YAML surprises: a key given twice is refused, keys and dates are text.
+Stricter than YAML where YAML surprises: a key given twice is refused, and text are keys, dates and,
+as for kubectl, what would be a number in base 60 (`1:30`).
 """
 
 import json
@@ -35,6 +36,7 @@ DEEPEST = 64  # what a schema of ours asks for is a dozen deep
 MOST_REPEATED = 250_000  # values that the aliases of a file stand for: seconds of checking
 _TAG = "tag:yaml.org,2002:"
 _TEXTS = frozenset(_TAG + tag for tag in ("str", "timestamp", "value", "merge"))
+_NUMBERS = frozenset(_TAG + tag for tag in ("int", "float"))
 _SCALARS = {
     _TAG + tag: SafeConstructor.yaml_constructors[_TAG + tag]
     for tag in ("null", "bool", "int", "float")
@@ -204,12 +206,14 @@ class _Reader(SafeLoader):
         tag = event.tag
         if tag is None or tag == "!":
             tag = str(self.resolve(ScalarNode, event.value, event.implicit))  # type: ignore[no-untyped-call]  # not typed there
-        if tag in _TEXTS:
+        if tag in _TEXTS or (tag in _NUMBERS and ":" in event.value and event.implicit[0]):
             return event.value
         construct = _SCALARS.get(tag)
         if construct is None:
             raise _refusal(event, f"could not determine a constructor for the tag {tag!r}")
         try:
+            if ":" in event.value:
+                raise ValueError
             return construct(self, ScalarNode(tag, event.value))
         except (ValueError, LookupError) as error:
             raise _refusal(event, f"cannot be read as {tag.removeprefix(_TAG)}") from error

@@ -29,7 +29,7 @@ _WIRE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{1,61})[a-z0-9]")
 
 def broken(schema: Schema, value: object, path: str = "") -> Iterator[Fault]:
     """The rules that `value` breaks; a part with structural faults is not judged yet."""
-    if not any(faults(schema, value, path)):
+    if schema.rules and not any(faults(schema, value, path)):
         for rule in schema.rules:
             if not rule.is_transition and not STATES[rule.rule](value):
                 yield Fault(path, f"Invalid value: {rule.message}")

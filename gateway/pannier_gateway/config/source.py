@@ -14,6 +14,8 @@ from pannier_gateway.config.problems import ConfigAbsent, ConfigError, ManifestE
 from pannier_gateway.config.render import Reason, Verdict, render
 from pannier_gateway.config.resources import Bucket, Manifests, Usecase, changes
 
+HINT = "--manifests takes manifests"
+
 log = logging.getLogger("pannier.config")
 
 
@@ -52,16 +54,20 @@ class Source(Protocol):
 class ConfigFile:
     """A configuration as the operator writes it: a gateway may well be there before it."""
 
-    patient = True
-
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @property
+    def patient(self) -> bool:
+        return not self.path.is_dir()
 
     def read(self) -> Files:
         try:
             return ((str(self.path), self.path.read_bytes()),)
         except FileNotFoundError as error:
             raise ConfigAbsent(f"waiting for {self.path}, written by the operator") from error
+        except IsADirectoryError as error:
+            raise ConfigError(f"{self.path}: --config takes a file ({HINT})") from error
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot be read: {error.strerror}") from error
 
@@ -70,7 +76,8 @@ class ConfigFile:
         try:
             return Found(model.parse(data))
         except ConfigError as error:
-            raise ConfigError(f"{self.path}: {error} (--manifests takes manifests)") from error
+            wrong = "this is no configuration but a manifest" if b"apiVersion" in data else error
+            raise ConfigError(f"{self.path}: {wrong} ({HINT})") from error
 
 
 class ManifestSource:

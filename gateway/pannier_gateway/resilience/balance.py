@@ -82,6 +82,9 @@ class Endpoints(Generic[E]):
         self.count = count
         self._place = place
 
+    def __str__(self) -> str:
+        return " and ".join(each.name for each in self.all)
+
     def __repr__(self) -> str:
         return f"<Endpoints {self.all}>"
 

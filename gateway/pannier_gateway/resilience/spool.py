@@ -22,7 +22,7 @@ from pannier_gateway.stores.base import Buffer, Source
 from pannier_gateway.threads import in_thread
 
 MIB = 1 << 20
-BLOCK = MIB  # bytes read back at once
+BLOCK = 128 * 1024  # bytes read back at once
 
 
 class SpoolLimits(Struct, frozen=True):
@@ -91,6 +91,7 @@ class Tape:
                     yield known
         while (piece := await self._next()) is not None:
             yield piece
+            del piece  # not to be held beside the next
 
     async def close(self) -> None:
         """Give everything back; what comes is not waited for."""
@@ -150,6 +151,7 @@ class Tape:
 
     def _write(self, pieces: list[bytes]) -> None:
         if self._file is None:
+            self._spool.folder.mkdir(parents=True, exist_ok=True)
             self._file = TemporaryFile(dir=self._spool.folder, buffering=0)  # noqa: SIM115  # kept
         for piece in pieces:
             view = memoryview(piece)

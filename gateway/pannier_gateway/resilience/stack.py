@@ -10,17 +10,20 @@
 An error of the limit is not tried again: it says that there is too much to do already.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from math import inf
 from pathlib import Path
 from tempfile import gettempdir
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from pannier_gateway.config.model import ResilienceConfig
+from pannier_gateway.errors import Overloaded
 from pannier_gateway.metrics import ResilienceMetrics
+from pannier_gateway.resilience.balance import Endpoints
 from pannier_gateway.resilience.budget import RetryBudget
 from pannier_gateway.resilience.concurrency import BodyBudget, LimitStore, Slots
 from pannier_gateway.resilience.hedge import HedgePolicy, HedgeStore, Hedging
@@ -28,10 +31,14 @@ from pannier_gateway.resilience.lag import LagShedder
 from pannier_gateway.resilience.replay import ReplayStore, Trying
 from pannier_gateway.resilience.resume import Resumer, ResumeStore
 from pannier_gateway.resilience.retry import TIMING, Retrier, RetryPolicy, RetryStore, Timing
-from pannier_gateway.resilience.spool import Spool, SpoolLimits
-from pannier_gateway.stores.base import Store
+from pannier_gateway.resilience.spool import MIB, Spool, SpoolLimits, Tape
+from pannier_gateway.stores.base import Source, Store
 
 MORE_FOR_STREAMS = 2  # attempts
+PARTS = SpoolLimits(memory_each=8 * MIB, memory=16 * MIB, disk_each=2048 * MIB)  # of uploads
+
+E = TypeVar("E")
+T = TypeVar("T")
 
 
 class Shared:
@@ -50,10 +57,11 @@ class Shared:
         self.timing = timing
         self.bodies = BodyBudget(partial(metrics.shed, ""))
         self.spool = Spool(folder or Path(gettempdir()), executor)
+        self.parts = Spool(self.spool.folder, executor, PARTS)
         self.no_spool = Spool(self.spool.folder, executor, SpoolLimits(0, 0, 0, 0))
         metrics.watch_bytes("memory", lambda: self.bodies.used)
-        metrics.watch_bytes("spool in memory", lambda: self.spool.memory)
-        metrics.watch_bytes("spool on disk", lambda: self.spool.disk)
+        metrics.watch_bytes("spool in memory", lambda: self.spool.memory + self.parts.memory)
+        metrics.watch_bytes("spool on disk", lambda: self.spool.disk + self.parts.disk)
 
     def __repr__(self) -> str:
         return f"<Shared {self.bodies}, {self.spool}>"
@@ -108,6 +116,30 @@ class Resilience:
             nobody if sends_parts_again else partial(metrics.unreplayable, bucket),
             partial(metrics.sought, bucket),
         )
+
+    # What the driver is given: see `stores.provision`
+
+    def among(self, targets: Mapping[str, E]) -> Endpoints[E]:
+        metrics, bucket = self._shared.metrics, self._bucket
+        count = partial(metrics.breaker, bucket)
+        endpoints = Endpoints(f"Bucket {bucket}", targets, count, self._shared.timing)
+        metrics.watch_endpoints(bucket, endpoints.shown)
+        return endpoints
+
+    async def again(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        return await self.uploader.run("put", attempt)
+
+    async def keep(self, source: Source) -> Tape:
+        tape = Tape(source, self._shared.parts, nobody)
+        try:
+            async for piece in tape:
+                del piece  # it is on record
+                if not tape.replayable:
+                    raise Overloaded("there is no room to keep a part of the body: ask again")
+        except BaseException:
+            await tape.close()
+            raise
+        return tape
 
     # What is shown
 

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
+from pannier_gateway.errors import StoreUnavailable
 from pannier_gateway.threads import to_the_end
 
 
@@ -13,6 +14,14 @@ class Losable(Protocol):
 
     @property
     def lost(self) -> bool: ...
+
+
+@runtime_checkable
+class Replaceable(Losable, Protocol):
+    """A store in whose place there may be another, ready to be opened."""
+
+    @property
+    def replaced(self) -> bool: ...
 
 
 S = TypeVar("S", bound=Losable)
@@ -63,10 +72,16 @@ class OpenStores(Generic[S]):
     async def hold(
         self, place: Hashable, start: Callable[[], AbstractAsyncContextManager[S]]
     ) -> Opened[S]:
-        """The store at `place`, for one tenancy more; opened anew where it is not open, or lost."""
+        """The store at `place`, for one tenancy more; opened where it is not.
+
+        A lost one goes on once its files are back. It makes way where nobody holds it, and for what
+        replaced it: until those who still hold it have left, that raises StoreUnavailable.
+        """
         async with self._changing:
             opened = self._at.get(place)
-            if opened is None or opened.store.lost:
+            if opened is not None and opened.store.lost and await self._makes_way(opened):
+                opened = None
+            if opened is None:
                 async with AsyncExitStack() as closing:
                     store = await closing.enter_async_context(start())
                     opened = self._at[place] = Opened(store, closing.pop_all())
@@ -78,6 +93,17 @@ class OpenStores(Generic[S]):
         opened.tenancies -= 1
         if not opened.tenancies:
             self._left.put_nowait(opened)
+
+    async def _makes_way(self, opened: Opened[S]) -> bool:
+        if not opened.tenancies:
+            await self._close(opened)
+            return True
+        if isinstance(opened.store, Replaceable) and opened.store.replaced:
+            raise StoreUnavailable(
+                "the store's files were replaced while it was in use: what is there now is opened "
+                "once nothing uses the old ones"
+            )
+        return False
 
     async def _close(self, opened: Opened[S]) -> None:
         self._open.discard(opened)

@@ -5,6 +5,7 @@ let in when the reader is done with those.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, cast
@@ -18,6 +19,7 @@ from pannier_gateway.upstream.errors import (
     KeptAliveDied,
     NoAnswer,
     ProgressTimedOut,
+    TlsFailed,
 )
 from pannier_gateway.upstream.parser import AnswerParser
 from pannier_gateway.upstream.request import Buffer, Request, Streamed
@@ -73,7 +75,7 @@ class Connection(asyncio.BufferedProtocol):
         self._arrival: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._served = 0
-        self.sent = True  # the request, to its last byte
+        self._handed_on = True  # the request, to its last byte
         self._reading = True
         self._writable = True
 
@@ -85,6 +87,11 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def open(self) -> bool:
         return self._failure is None and not self._transport.is_closing()
+
+    @property
+    def sent(self) -> bool:
+        """The kernel has the request to its last byte, whether or not its sender knows that yet."""
+        return self._handed_on and not self._transport.get_write_buffer_size()
 
     @property
     def reusable(self) -> bool:
@@ -184,7 +191,7 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _send_listening(self, request: Request, patience: Patience) -> None:
         """Send while listening: an answer that comes early ends the sending."""
-        self.sent = False
+        self._handed_on = False
         self._transport.write(request.head())
         if request.expect:
             await self._wait_for_consent()
@@ -217,13 +224,15 @@ class Connection(asyncio.BufferedProtocol):
             return  # the server did not even want the beginning
         if isinstance(body, Streamed):
             await self._send_pieces(body, patience)
-        else:
-            for start in range(0, len(body), BUFFER):
-                await self._send_piece(memoryview(body)[start : start + BUFFER], patience)
-        self.sent = True
+            return
+        for start in range(0, len(body), BUFFER):
+            last = start + BUFFER >= len(body)
+            await self._send_piece(memoryview(body)[start : start + BUFFER], patience, last=last)
+        self._handed_on = True
 
     async def _send_pieces(self, body: Streamed, patience: Patience) -> None:
         owed = body.length
+        self._handed_on = owed == 0
         async for piece in body.pieces:
             if owed is None:
                 await self._send_chunk(piece, patience)
@@ -231,23 +240,24 @@ class Connection(asyncio.BufferedProtocol):
                 raise ValueError(f"a body of {body.length} bytes goes on after them")
             else:
                 owed -= len(piece)
-                await self._send_piece(piece, patience)
+                await self._send_piece(piece, patience, last=not owed)
         if owed:
             raise ValueError(f"a body of {body.length} bytes lacks the last {owed}")
         if owed is None:
-            await self._send_piece(b"0\r\n\r\n", patience)
+            await self._send_piece(b"0\r\n\r\n", patience, last=True)
 
     async def _send_chunk(self, piece: Buffer, patience: Patience) -> None:
         if piece:
             self._transport.write(b"%x\r\n" % len(piece))
             self._transport.write(piece)
-            await self._send_piece(b"\r\n", patience)
+            await self._send_piece(b"\r\n", patience, last=False)
 
-    async def _send_piece(self, piece: Buffer, patience: Patience) -> None:
+    async def _send_piece(self, piece: Buffer, patience: Patience, *, last: bool) -> None:
         """Returns when the kernel has every byte. Raises ExchangeError."""
         if self._failure is not None:
             raise self._failure
         self._transport.write(piece)
+        self._handed_on = last
         while not self._writable and self._failure is None:
             self._room = self._loop.create_future()
             with self._limited(patience.progress, ProgressTimedOut):
@@ -287,6 +297,10 @@ class Connection(asyncio.BufferedProtocol):
     def _ending(self, cause: Exception | None) -> ExchangeError:
         """What it means that the connection ended just now."""
         parser, why = self._parser, f": {cause}" if cause else ""
+        if self._served == 1 and refused_late(cause) and not (parser and parser.begun):
+            refusal = TlsFailed(f"TLS with {self.name} failed: {cause}")
+            refusal.__cause__ = cause
+            return refusal
         if parser is None or not parser.begun:
             if self._served > 1:
                 return KeptAliveDied(f"{self.name} closed a connection that was kept alive{why}")
@@ -364,6 +378,11 @@ class Answer:
             if len(gathered) > most:
                 raise AnswerTooLong(f"{self._connection.name} answers with over {most} bytes")
         return bytes(gathered)
+
+
+def refused_late(cause: Exception | None) -> bool:
+    """The server does not accept our certificate: in TLS 1.3 that comes after the handshake."""
+    return isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or "")
 
 
 def wake(waiting: asyncio.Future[None] | None) -> None:

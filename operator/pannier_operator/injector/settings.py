@@ -11,7 +11,13 @@ from msgspec import Struct
 from pannier_operator.injector.manifests import SYSTEM
 from pannier_operator.injector.options import OPTIONS, Option
 from pannier_operator.injector.sidecar import DEFAULTS, Sidecar
-from pannier_operator.settings import Address, address, namespace
+from pannier_operator.settings import (
+    Address,
+    add_kubeconfig,
+    add_log_level,
+    address,
+    namespace,
+)
 from pannier_operator.unusable import Unusable
 
 
@@ -51,22 +57,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_gateway(parser)
     _add_listeners(parser)
     _add_certificate(parser)
-    add = parser.add_argument_group("process").add_argument
-    add(
-        "--kubeconfig",
-        type=Path,
-        default=os.environ.get("KUBECONFIG"),
-        metavar="FILE",
-        help="the cluster, and who to be there (default: KUBECONFIG, or else who the pod is)",
-    )
-    add(
+    _add_process(parser)
+
+
+def _add_process(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("process")
+    add_kubeconfig(group)
+    group.add_argument(
         "--namespace",
         type=namespace,
         default=os.environ.get("POD_NAMESPACE"),
         metavar="NAME",
         help="where the injector runs, whose pods it never touches (default: $POD_NAMESPACE)",
     )
-    add(
+    group.add_argument(
         "--linger",
         type=seconds,
         default=5.0,
@@ -74,12 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="how long reviews are still taken once the process is told to end, until every API "
         "server knows (default: 5)",
     )
-    add(
-        "--log-level",
-        choices=["debug", "info", "warning", "error"],
-        default="info",
-        help="of the injector itself (default: info)",
-    )
+    add_log_level(group)
 
 
 def _add_gateway(parser: argparse.ArgumentParser) -> None:
@@ -138,6 +137,18 @@ def _add_certificate(parser: argparse.ArgumentParser) -> None:
         help="another name or address that it is for; give it again for more",
     )
     add(
+        "--certificate-dir",
+        type=Path,
+        metavar="DIR",
+        help="take tls.crt and tls.key from here, as they change, and leave the CA to others: for "
+        "cert-manager",
+    )
+    _add_own_certificate(parser)
+
+
+def _add_own_certificate(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("certificate of its own").add_argument
+    add(
         "--certificate-secret",
         default="pannier-injector-certificate",
         metavar="NAME",
@@ -149,13 +160,6 @@ def _add_certificate(parser: argparse.ArgumentParser) -> None:
         default="pannier-injector",
         metavar="NAME",
         help="the MutatingWebhookConfiguration to keep the CA in (default: pannier-injector)",
-    )
-    add(
-        "--certificate-dir",
-        type=Path,
-        metavar="DIR",
-        help="take tls.crt and tls.key from here, as they change, and leave the CA to others: for "
-        "cert-manager",
     )
 
 

@@ -21,6 +21,15 @@ SOCKET_PATH = f"{SOCKET_DIR}/gateway.sock"
 
 STARTING = {"periodSeconds": 1, "failureThreshold": 600}  # also waits for a first configuration
 LIVING = {"periodSeconds": 10, "timeoutSeconds": 3, "failureThreshold": 5}
+UNPRIVILEGED: dict[str, Template] = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 
 DEFAULTS = {
     "port": "8650",
@@ -35,7 +44,7 @@ DEFAULTS = {
 }
 
 
-class Sidecar(Struct, frozen=True, kw_only=True):
+class Sidecar(Struct, frozen=True, kw_only=True, eq=False):
     """What the cluster decides about the gateways in it; `defaults` has a value for each option.
 
     `cpu_limit`: whether the CPU request is a limit too.
@@ -70,15 +79,7 @@ def container(sidecar: Sidecar) -> dict[str, Template]:
         "startupProbe": _probe("/startupz", STARTING),
         "livenessProbe": _probe("/livez", LIVING),
         "resources": _resources(sidecar),
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": UNPRIVILEGED,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": own_mounts(),
     }

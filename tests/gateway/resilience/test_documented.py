@@ -20,6 +20,7 @@ from pannier_gateway.resilience.hedge import HedgePolicy
 from pannier_gateway.resilience.resume import ResumePolicy
 from pannier_gateway.resilience.retry import RetryPolicy
 from pannier_gateway.resilience.spool import SpoolLimits
+from pannier_gateway.stores.s3.multipart import FIRST_PARTS
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "resilience.md").read_text()
@@ -38,6 +39,7 @@ DEFAULTS = [
     *(RESUME.base, RESUME.cap, RESUME.patience),
     *(HEDGE.floor, HEDGE.unknown, 100 * HEDGE.share),
     *(SPOOL.memory_each / MIB, SPOOL.memory / MIB, SPOOL.disk_each / MIB, SPOOL.disk / MIB),
+    *(stack.PARTS.memory / MIB, stack.PARTS.disk / MIB),
     concurrency.BODIES / MIB,
     *(gradient.FIRST, gradient.LEAST, gradient.MOST),
     *(waiting.ROOM, waiting.SECONDS, lag.WRITES[0], lag.READS[0]),
@@ -60,6 +62,11 @@ def test_defaults_are_those_of_the_code() -> None:
     documented = [float(row[1]) for row in rows("Defaults")]
 
     assert documented == [float(each) for each in DEFAULTS]
+
+
+def test_a_part_may_take_all_that_there_is_on_disk() -> None:
+    assert stack.PARTS.disk_each == stack.PARTS.disk
+    assert stack.PARTS.memory_each == FIRST_PARTS
 
 
 def test_streams_wait_alike_in_both_directions() -> None:

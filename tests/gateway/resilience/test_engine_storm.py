@@ -13,21 +13,17 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pannier_gateway.metrics import ResilienceMetrics
-from pannier_gateway.resilience.balance import Endpoints
 from pannier_gateway.resilience.retry import Timing
 from pannier_gateway.resilience.stack import Resilience, Shared
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Store
-from pannier_gateway.stores.s3.bucket import Address, Call, S3Bucket
-from pannier_gateway.stores.s3.signing import Signer
-from pannier_gateway.upstream.connection import Answer
+from pannier_gateway.stores.s3.bucket import Entrance
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.engines import (
-    CALM,
-    REGION,
     VERSITYGW,
     Engine,
-    Given,
+    bucket_at,
+    bucket_of,
     make_bucket,
     store_of,
     versitygw,
@@ -49,18 +45,16 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 @asynccontextmanager
-async def driver(engine: Engine, port: int) -> AsyncIterator[Store]:
-    """The S3 store, asking a new bucket of the engine through `port`."""
+async def resilient(engine: Engine, port: int, shared: Shared) -> AsyncIterator[Store]:
+    """A new bucket of the engine, asked through `port`, with all that stands around a driver."""
     name = make_bucket(engine, f"storm-{secrets.token_hex(6)}")
+    resilience = Resilience("bucket", shared)
     pool = Pool(Endpoint("127.0.0.1", port))
-    yield store_of(bucket_at(engine, name, pool), VERSITYGW)
+    bucket = bucket_of(engine, name, pool)
+    driver = store_of(bucket, VERSITYGW, given=resilience)
+    yield resilience.around(driver, sends_parts_again=True)
     pool.close()
     await asyncio.sleep(0)
-
-
-def bucket_at(engine: Engine, name: str, pool: Pool) -> S3Bucket:
-    address = Address("ns/n", name, f"127.0.0.1:{engine.port}", f"/{name}")
-    return S3Bucket(address, pool, Signer(REGION), Given(), CALM)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -71,13 +65,11 @@ async def test_a_network_that_breaks_is_not_noticed(
     trouble = Trouble(resets=1.0, within=12 << 20, stalls=0.001, stall_seconds=0.2)
     registry = CollectorRegistry()
     with ThreadPoolExecutor(1) as threads:
+        shared = Shared(ResilienceMetrics(registry), lambda: 0.0, threads, tmp_path)
         async with (
             FaultProxy.run(engine.port, trouble, dice) as proxy,
-            driver(engine, proxy.port) as bare,
+            resilient(engine, proxy.port, shared) as store,
         ):
-            shared = Shared(ResilienceMetrics(registry), lambda: 0.0, threads, tmp_path)
-            store = Resilience("bucket", shared).around(bare)
-
             await asyncio.gather(*(work(store, f"{n}/", dice) for n in range(WORKERS)))
 
     assert proxy.resets > 3
@@ -103,23 +95,6 @@ async def work(store: Store, prefix: str, dice: random.Random) -> None:
             await store.put(key, streamed(kept[key], 200_000), draft())
 
 
-class Balanced(S3Bucket):
-    """A bucket with several endpoints: each exchange goes to the one that is picked."""
-
-    def __init__(self, buckets: dict[str, S3Bucket]) -> None:
-        self.endpoints = Endpoints("bucket", buckets, lambda *_: None)
-        self.asked: list[str] = []
-        self.place = "bucket"
-
-    @asynccontextmanager
-    async def _answer(self, call: Call) -> AsyncIterator[Answer]:
-        with self.endpoints.pick() as picked:
-            self.asked.append(picked.target.place)
-            async with picked.target._answer(call) as answer:
-                picked.answered()
-                yield answer
-
-
 async def test_an_endpoint_that_swallows_everything_is_hardly_noticed(
     engine: Engine, tmp_path: Path
 ) -> None:
@@ -134,18 +109,23 @@ async def test_an_endpoint_that_swallows_everything_is_hardly_noticed(
         ):
             name = make_bucket(engine, f"storm-{secrets.token_hex(6)}")
             pools = [Pool(Endpoint("127.0.0.1", each.port)) for each in (first, second, third)]
-            buckets = [bucket_at(engine, name, pool) for pool in pools]
-            balanced = Balanced({bucket.place: bucket for bucket in buckets})
+            await put(store_of(bucket_of(engine, name, pools[0]), VERSITYGW), "k", b"x")
+            before = second.connections
+            entrances = [Entrance(f"127.0.0.1:{engine.port}", pool) for pool in pools]
             shared = Shared(ResilienceMetrics(CollectorRegistry()), lambda: 0.0, threads, tmp_path)
-            store = Resilience("bucket", shared).around(store_of(balanced, VERSITYGW))
-            await put(store_of(buckets[0], VERSITYGW), "k", b"x")
+            store = Resilience("bucket", shared).around(
+                store_of(bucket_at(*entrances, name=name), VERSITYGW)
+            )
 
             times = [await timed(store) for _ in range(100)]
             for pool in pools:
                 pool.close()
             await asyncio.sleep(0)
 
-    assert balanced.asked.count(buckets[1].place) <= 2
+    assert before == 0
+    assert 0 < second.connections <= 2
+    assert first.connections > 0
+    assert third.connections > 0
     assert max(times) < 5  # seconds, where the first byte is waited for 40
     assert sorted(times)[95] < 0.5
 
@@ -175,14 +155,14 @@ class Restart:
 async def restart(engine: Engine, tmp_path: Path) -> AsyncIterator[tuple[Restart, Store]]:
     """And the store behind it."""
     with ThreadPoolExecutor(1) as threads:
-        async with (
-            FaultProxy.run(engine.port, Trouble(0.0, 1, 0.0, 0.0), random.Random(1)) as proxy,
-            driver(engine, proxy.port) as bare,
-        ):
+        async with FaultProxy.run(
+            engine.port, Trouble(0.0, 1, 0.0, 0.0), random.Random(1)
+        ) as proxy:
             restart = Restart(proxy)
             metrics = ResilienceMetrics(CollectorRegistry())
             shared = Shared(metrics, lambda: 0.0, threads, tmp_path, restart.timing)
-            yield restart, Resilience("bucket", shared).around(bare)
+            async with resilient(engine, proxy.port, shared) as store:
+                yield restart, store
 
 
 async def test_an_upload_outlives_a_store_that_starts_anew(
@@ -226,11 +206,10 @@ async def test_nobody_there_is_told_within_a_second(engine: Engine, tmp_path: Pa
     async with FaultProxy.run(engine.port, Trouble(), random.Random(1)) as proxy:
         gone = proxy.port
     with ThreadPoolExecutor(1) as threads:
-        metrics = ResilienceMetrics(CollectorRegistry())
-        resilience = Resilience("bucket", Shared(metrics, lambda: 0.0, threads, tmp_path))
-        async with driver(engine, gone) as bare:
+        shared = Shared(ResilienceMetrics(CollectorRegistry()), lambda: 0.0, threads, tmp_path)
+        async with resilient(engine, gone, shared) as store:
             started = monotonic()
             with pytest.raises(Exception, match="can't be reached"):
-                await resilience.around(bare).head("k")
+                await store.head("k")
 
     assert monotonic() - started < 1.0

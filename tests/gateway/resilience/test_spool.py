@@ -142,7 +142,9 @@ async def test_a_disk_that_fails_costs_no_upload(
     tmp_path: Path, executor: ThreadPoolExecutor
 ) -> None:
     torn: list[str] = []
-    spool = Spool(tmp_path / "absent", executor, SMALL)
+    folder = tmp_path / "file"
+    folder.touch()
+    spool = Spool(folder, executor, SMALL)
 
     assert await everything(Tape(streamed(BODY, 500), spool, torn.append)) == BODY
     assert torn == ["disk failed"]

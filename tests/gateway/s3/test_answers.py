@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pannier_gateway.errors import (
     BadRequest,
     PannierError,
+    StoreBusy,
     StoreFull,
     StoreMisanswered,
     StoreRefused,
@@ -21,6 +22,7 @@ from pannier_gateway.stores.s3.answers import (
     listed_page,
     parsed,
     refusal,
+    seconds_to_wait,
     upload_id,
 )
 from pannier_gateway.stores.s3.refusals import broken, refused
@@ -91,8 +93,10 @@ def test_any_answer_means_something(text: bytes, status: int) -> None:
         (Refusal(403, "RequestTimeTooSkewed", ""), StoreRefused, 502),
         (Refusal(400, "WhoKnows", ""), StoreRefused, 502),
         (Refusal(400, "", "<html>"), StoreMisanswered, 502),
-        (Refusal(503, "SlowDown", ""), StoreUnavailable, 503),
-        (Refusal(429, "", ""), StoreUnavailable, 503),
+        (Refusal(503, "SlowDown", ""), StoreBusy, 503),
+        (Refusal(429, "", ""), StoreBusy, 503),
+        (Refusal(400, "RequestTimeout", ""), StoreUnavailable, 503),
+        (Refusal(409, "OperationAborted", ""), StoreUnavailable, 503),
         (Refusal(500, "InternalError", ""), StoreUnavailable, 503),
         (Refusal(502, "", "Bad Gateway"), StoreUnavailable, 503),
         (Refusal(507, "", ""), StoreFull, 507),
@@ -105,6 +109,33 @@ def test_refusals_are_told_apart(what: Refusal, kind: type[PannierError], status
     assert type(told) is kind
     assert told.status == status
     assert kind is StoreFull or PLACE in str(told)
+
+
+def test_a_busy_store_is_asked_again_when_it_says() -> None:
+    told = refused(PLACE, Refusal(503, "SlowDown", "", wait=7.0))
+
+    assert isinstance(told, StoreBusy)
+    assert told.wait == 7.0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7.0),
+        (" 0 ", 0.0),
+        ("Thu, 01 Jan 1970 00:01:10 GMT", 10.0),
+        ("Thu, 01 Jan 1970 00:00:10 GMT", 0.0),
+        ("-1", None),
+        ("soon", None),
+        ("²", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_when_to_ask_again_is_told_in_seconds_or_as_a_date(
+    text: str | None, seconds: float | None
+) -> None:
+    assert seconds_to_wait(text, now=60.0) == seconds
 
 
 @pytest.mark.parametrize(

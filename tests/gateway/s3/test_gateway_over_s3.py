@@ -3,19 +3,22 @@
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from pannier import Client, NotFound
 from support.engines import KEYS, Engine, client, make_bucket, versitygw
 from support.gateway import Gateway, running_gateway
+from support.scripted import Peer, answer, serving
 from support.wire import Wire
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "s3.yaml"
 NOISE = bytes(range(256)) * 50_000
+SLACK = 2.0  # seconds that a busy machine may need beside
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +47,18 @@ def gateway(engine: Engine, tmp_path: Path) -> Iterator[Gateway]:
 def configz(gateway: Gateway) -> str:
     with urlopen(f"{gateway.admin_url}/configz") as answer:
         return bytes(answer.read()).decode()
+
+
+def metrics(gateway: Gateway) -> str:
+    with urlopen(f"{gateway.admin_url}/metrics") as page:
+        return bytes(page.read()).decode()
+
+
+def metric(gateway: Gateway, name: str, **labels: str) -> float:
+    """The sum of the samples that have these labels."""
+    families = text_string_to_metric_families(metrics(gateway))
+    samples = [each for family in families for each in family.samples if each.name == name]
+    return sum(each.value for each in samples if labels.items() <= each.labels.items())
 
 
 def test_objects_are_put_got_listed_and_deleted(gateway: Gateway, engine: Engine) -> None:
@@ -80,6 +95,9 @@ def test_what_the_engine_does_is_shown_and_the_secret_is_not(gateway: Gateway) -
         pannier.session("attachments", org=2).put(b"x", "k")
 
     page = configz(gateway)
+    promise = {"bucket": "default/store", "promise": "conditional create"}
+    assert metric(gateway, "pannier_store_promise", **promise) == 1
+    assert metric(gateway, "pannier_store_promise", promise="conditional copy") == 0
 
     assert "keys marked" in json.loads(page)["stores"]["default/store"]["by"]
     assert "a/secret" not in page
@@ -124,12 +142,84 @@ def test_a_broken_bucket_says_what_to_check_and_stops_no_other(
         running_gateway(tmp_path / "data", manifests=tmp_path) as gateway,
         Wire(gateway.url) as wire,
     ):
+        began = time.monotonic()
         answer = wire.ask("GET", "/v1/objects/attachments/_/k")
+        took = time.monotonic() - began
         other = wire.ask("PUT", "/v1/objects/local-files/_/k", body=b"x")
+        tries = metric(gateway, "pannier_retries_total")
 
+    assert took < 1 + SLACK
+    assert bool(tries) is (status == 503)
     assert (answer.status, other.status) == (status, 200)
     assert said in answer.detail
     assert "default/" in answer.detail
+
+
+def skewed(code: str = "RequestTimeTooSkewed") -> bytes:
+    return answer("403 Forbidden", f"<Error><Code>{code}</Code></Error>".encode())
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "said", "tried_again"),
+    [
+        (skewed(), 502, "the clocks differ", False),
+        (skewed("AccessDenied"), 502, "the key pair may not do this", False),
+        (answer("200 OK", b"<html>hello</html>"), 502, "engine.json can't be read", False),
+        (answer("404 Not Found", b"<html>no such page</html>"), 502, "not how S3 answers", False),
+        (b"220 mail.example ESMTP\r\n", 502, "does not answer as S3 does", False),
+        (answer("500 Internal Server Error", b"<html>"), 503, "500", True),
+        (answer("503 Busy", b"", "retry-after: 31"), 503, "is busy", True),
+        (Peer.close, 503, "can't be reached", True),
+        (Peer.wait_for_end, 504, "sent no answer in time", True),
+    ],
+)
+def test_what_is_no_store_is_told_from_one_that_is_down(
+    tmp_path: Path,
+    script: bytes | Callable[[Peer], object],
+    status: int,
+    said: str,
+    tried_again: bool,
+) -> None:
+    with serving(script) as server:
+        file = manifest(tmp_path, server.url)
+        patience = "  resilience: {attempts: 2, firstByteTimeout: 100ms}\n  s3:"
+        file.write_text(file.read_text().replace("  s3:", patience, 1))
+        with (
+            running_gateway(tmp_path / "data", manifests=file) as gateway,
+            Wire(gateway.url) as wire,
+        ):
+            began = time.monotonic()
+            told = wire.ask("GET", "/v1/objects/attachments/_/k")
+            took = time.monotonic() - began
+            tries = metric(gateway, "pannier_retries_total")
+
+    assert told.status == status
+    assert said in told.detail
+    assert f"Bucket default/store ('objects' at {server.url})" in told.detail
+    assert bool(tries) is tried_again
+    assert took < 1 + SLACK
+
+
+def test_how_hard_to_try_is_changed_without_a_restart(tmp_path: Path) -> None:
+    file = manifest(tmp_path, "http://127.0.0.1:9")  # where nobody listens
+    text = file.read_text()
+
+    def tries(wire: Wire, gateway: Gateway) -> float:
+        before = metric(gateway, "pannier_retries_total", outcome="failed")
+        assert wire.ask("GET", "/v1/objects/attachments/_/k").status == 503
+        return metric(gateway, "pannier_retries_total", outcome="failed") - before
+
+    file.write_text(text.replace("  s3:", "  resilience: {attempts: 3}\n  s3:", 1))
+    with running_gateway(tmp_path / "data", manifests=file) as gateway, Wire(gateway.url) as wire:
+        assert tries(wire, gateway) == 2
+        file.write_text(text.replace("  s3:", "  resilience: {attempts: 1}\n  s3:", 1))
+        deadline = time.monotonic() + 20
+        while tries(wire, gateway) != 0:
+            assert time.monotonic() < deadline
+        assert metric(gateway, "pannier_retry_budget_coins", bucket="default/store") > 0
+        file.write_text(LOCAL)
+        while "pannier_retry_budget_coins{" in metrics(gateway):
+            assert time.monotonic() < deadline
 
 
 def test_renewed_keys_count_without_a_restart(engine: Engine, tmp_path: Path) -> None:

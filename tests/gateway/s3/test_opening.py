@@ -9,11 +9,14 @@ import pytest
 
 from pannier_gateway.config.model import BucketConfig, ResilienceConfig, S3Config, TlsConfig
 from pannier_gateway.errors import StoreRefused
+from pannier_gateway.stores.connecting import patience_of
 from pannier_gateway.stores.s3 import opened
 from pannier_gateway.stores.s3.credentials import Ambient, Anonymous, FromSecret
-from pannier_gateway.stores.s3.opening import credentials_of, patience_of, place_of
+from pannier_gateway.stores.s3.opening import address_of, credentials_of, entrances_of
 from pannier_gateway.stores.secrets import MountedSecrets
+from pannier_gateway.tls.trust import Trusts
 from support.certificates import Authority, server_context
+from support.engines import provision
 from support.scripted import answer, serving
 
 NOWHERE = MountedSecrets(Path("/nowhere"))
@@ -53,9 +56,10 @@ def test_a_bucket_is_where_its_configuration_says(
     s3 = msgspec.structs.replace(S3, addressing=addressing)
     bucket = config(*([] if url is None else [url]), s3=s3)
 
-    address, endpoint = place_of(bucket, s3, NOWHERE)
+    [(named, endpoint)] = entrances_of(bucket, s3, NOWHERE).items()
 
-    assert address == ("ns/n", "bkt", host, root)
+    assert address_of(bucket, s3) == ("ns/n", "bkt", root)
+    assert named == host
     assert (endpoint.host, endpoint.port) == connect
     assert (endpoint.tls is not None) is (connect[1] == 443)
 
@@ -84,7 +88,8 @@ async def test_a_store_behind_mutual_tls_is_reached_with_the_certificate_of_the_
     missing = answer("404 Not Found", b"<Error><Code>NoSuchKey</Code></Error>")
     with serving(missing, tls=server_context(folder, demanding=True)) as server:
         url = f"https://127.0.0.1:{urlsplit(server.url).port}"
-        async with opened(config(url, tls=TLS), MountedSecrets(tmp_path)) as store:
+        mounted, given = MountedSecrets(tmp_path), provision()
+        async with opened(config(url, tls=TLS), mounted, Trusts(), given) as store:
             assert not await store.touch("k", "e", 1)
         for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
             await asyncio.sleep(0)
@@ -103,6 +108,7 @@ async def test_certificates_that_can_not_be_used_are_told_of(
     for name, text in files.items():
         (tmp_path / "identity" / name).write_text(text)
 
-    async with opened(config("https://127.0.0.1:9", tls=TLS), MountedSecrets(tmp_path)) as store:
+    nobody, mounted = config("https://127.0.0.1:9", tls=TLS), MountedSecrets(tmp_path)
+    async with opened(nobody, mounted, Trusts(), provision()) as store:
         with pytest.raises(StoreRefused, match=said):
             await store.head("k")

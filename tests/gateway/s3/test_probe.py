@@ -1,6 +1,7 @@
 """What the probe finds of real engines, and what is remembered of it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -9,6 +10,7 @@ from pannier_gateway.stores.s3.bucket import S3Bucket
 from pannier_gateway.stores.s3.probe import FINDINGS, Probe, Promise
 from pannier_gateway.stores.s3.traits import Traits
 from support.engines import OWN, VERSITYGW, Engine, bucket_of, client, pool_of, unfinished_uploads
+from support.faulty import busy, silent
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +69,28 @@ async def test_an_engine_that_comes_late_is_asked_again(strict: Engine, bucket: 
     assert "keys marked" in str(promise)
     pool.close()
     await asyncio.sleep(0)
+
+
+async def test_a_bad_moment_decides_nothing(
+    bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kind of request fails once, by the network or because there is too much to do."""
+    promise = Promise(bucket, OWN, read_only=False)
+    for name in ("put", "head", "put_slowly", "end_upload", "copy", "delete", "tag", "lifecycle"):
+        for error in (silent(), busy()):
+            with monkeypatch.context() as patch:
+                patch.setattr(bucket, name, failing(error))
+                with pytest.raises(type(error)):
+                    await promise()
+
+    assert await promise() == VERSITYGW
+
+
+def failing(error: Exception) -> Callable[..., Awaitable[None]]:
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
 
 
 def test_weaknesses_are_told_in_words() -> None:

@@ -15,6 +15,7 @@ from pannier_gateway.errors import (
     NotOffered,
     ObjectReplaced,
     PannierError,
+    StoreBusy,
     StoreMisanswered,
     StoreRefused,
     StoreUnavailable,
@@ -22,11 +23,10 @@ from pannier_gateway.errors import (
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Attributes, Listing
 from pannier_gateway.stores.s3 import S3Store
-from pannier_gateway.stores.s3.bucket import Address, S3Bucket, encoded
-from pannier_gateway.stores.s3.signing import Signer
+from pannier_gateway.stores.s3.bucket import Entrance, encoded
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.upstream.pool import Endpoint, Pool
-from support.engines import CALM, OWN, REGION, Given, store_of
+from support.engines import OWN, bucket_at, store_of
 from support.scripted import Peer, ScriptedServer, answer, serving
 from support.stores import NOON, draft, put, read, streamed, whole
 
@@ -40,9 +40,8 @@ WEAK = Traits()
 async def store_at(server: ScriptedServer, traits: Traits = GUARDED) -> AsyncIterator[S3Store]:
     port = urlsplit(server.url).port or 0
     pool = Pool(Endpoint("127.0.0.1", port))
-    address = Address("ns/n", "b", f"127.0.0.1:{port}", "/b")
     try:
-        yield store_of(S3Bucket(address, pool, Signer(REGION), Given(), CALM), traits)
+        yield store_of(bucket_at(Entrance(f"127.0.0.1:{port}", pool)), traits)
     finally:
         pool.close()
         for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
@@ -200,6 +199,34 @@ async def test_an_empty_path_is_no_bucket() -> None:
                     await put(store, path, b"x")
 
     assert server.request.target != "/b"
+
+
+async def test_a_busy_store_says_when_to_ask_again() -> None:
+    with serving(
+        answer("503 Slow Down", b"<Error><Code>SlowDown</Code></Error>", "retry-after: 7")
+    ) as server:
+        async with store_at(server) as store:
+            with pytest.raises(StoreBusy) as caught:
+                await put(store, "k", b"x")
+
+    assert caught.value.wait == 7
+
+
+async def test_each_endpoint_is_asked_by_its_own_name() -> None:
+    with serving(DONE) as one, serving(DONE) as other:
+        ports = [urlsplit(each.url).port or 0 for each in (one, other)]
+        pools = [Pool(Endpoint("127.0.0.1", port)) for port in ports]
+        entrances = [Entrance(f"host{n}", pool) for n, pool in enumerate(pools)]
+        store = store_of(bucket_at(*entrances), GUARDED)
+        while not (one.requests and other.requests):
+            await put(store, "k", b"x")
+        for pool in pools:
+            pool.close()
+        for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
+            await asyncio.sleep(0)
+
+    for number, server in enumerate((one, other)):
+        assert {each.headers["host"] for each in server.requests} == {f"host{number}"}
 
 
 async def test_who_may_not_is_told_what_to_check() -> None:

@@ -487,6 +487,22 @@ async def test_an_answer_ends_the_sending_of_a_body_that_goes_on(chunked: bool) 
     assert got.early
 
 
+async def test_an_answer_to_a_whole_body_is_not_early_though_its_source_has_more_to_do() -> None:
+    never = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[Buffer]:
+        yield b"xyz"
+        await never.wait()
+
+    with serving(answer("200 OK", b"no")) as server:
+        async with pool_of(server) as pool:
+            async with pool.exchange(put(Streamed(pieces(), 3)), CALM) as got:
+                assert await got.whole(99) == b"no"
+
+            assert not got.early
+            assert pool.idle == 1
+
+
 async def test_an_answer_ends_the_sending_of_a_body_that_nobody_takes() -> None:
     with serving(stalling(answer("403 Forbidden", b"no"))) as server:
         got = await early(server, put(NOISE * 10))

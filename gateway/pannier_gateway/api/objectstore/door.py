@@ -7,9 +7,10 @@ from collections.abc import Callable
 from aiohttp.web import BaseRequest, StreamResponse
 
 from pannier.protocol.malformed import Malformed
-from pannier.protocol.target import parse_target
+from pannier.protocol.target import Target, parse_target
 from pannier_gateway.api.exchange import Exchange
-from pannier_gateway.api.objectstore.operations import COLLECTION, JSON, OBJECT
+from pannier_gateway.api.objectstore.gateways import KEPT_COLLECTION, KEPT_OBJECT, absence
+from pannier_gateway.api.objectstore.operations import COLLECTION, JSON, OBJECT, Operations
 from pannier_gateway.api.objectstore.replies import failure_body
 from pannier_gateway.api.sent import CLOSED, KEPT
 from pannier_gateway.catalog import Catalog
@@ -26,17 +27,33 @@ from pannier_gateway.errors import (
 )
 from pannier_gateway.metrics import Metrics
 from pannier_gateway.ranges import content_range
+from pannier_gateway.stores import records
 
 log = logging.getLogger("pannier.api")
 
 TEXT = {"content-type": "text/plain; charset=utf-8"}
+BODILESS = ("HEAD", "DELETE")  # methods that bytes are no matter to
 WORDLESS = (ObjectNotFound, RangeNotSatisfiable)  # the protocol gives these no body
+
+Admit = Callable[[asyncio.BaseTransport | None, str], None]
+"""Raises NotPermitted where who is at the other end may not touch that usecase."""
+
+
+def anybody(transport: asyncio.BaseTransport | None, usecase: str) -> None:
+    """Admit whoever reaches the listener."""
 
 
 class Door:
-    """Handles every request of the data listener."""
+    """Handles every request of the data listeners."""
 
-    def __init__(self, catalog: Callable[[], Catalog], drain: Drain, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        catalog: Callable[[], Catalog],
+        drain: Drain,
+        metrics: Metrics,
+        admit: Admit = anybody,
+    ) -> None:
+        self._admit = admit
         self._catalog = catalog
         self._drain = drain
         self._metrics = metrics
@@ -61,24 +78,23 @@ class Door:
         if target is None:
             await self._answer_root(exchange)
             return
-        operations = COLLECTION if target.key is None else OBJECT
+        operations = operations_for(exchange.request, target)
         offered = operations.get(exchange.request.method)
         if offered is None:
             raise MethodNotAllowed(
                 f"{exchange.request.method} is not offered here", tuple(operations)
             )
         exchange.operation, operation = offered
+        self._admit(exchange.request.transport, target.usecase)
         catalog = self._catalog()
         objects = catalog.find(target.usecase)
         exchange.usecase = target.usecase
-        gate = catalog.gates.get(target.usecase)
-        with catalog.stores:
-            if gate is None:
-                await operation(exchange, objects, target)
-                return
-            with gate:
-                exchange.pacer = gate.pacer
-                await operation(exchange, objects, target)
+        gate = catalog.gates[target.usecase]
+        if exchange.method not in BODILESS:
+            gate.demand_progress()
+        with catalog.stores, gate:
+            exchange.pacer = gate.pacer
+            await operation(exchange, objects, target)
 
     async def _answer_root(self, exchange: Exchange) -> None:
         path = exchange.request.raw_path.partition("?")[0]
@@ -94,7 +110,7 @@ class Door:
         elif path == "/ready" and self._catalog().waiting is not None:
             await exchange.send(503, TEXT, b"Waiting for a configuration")
         else:
-            await exchange.send(200, TEXT, b"OK")
+            await exchange.send(200, TEXT | {records.HEADER: records.VERSION}, b"OK")
 
     async def _refuse(self, exchange: Exchange, error: PannierError) -> None:
         if exchange.begun:
@@ -105,7 +121,17 @@ class Door:
         if isinstance(error, ObjectExpired):
             self._metrics.expired.labels(exchange.usecase).inc()
         body = b"" if isinstance(error, WORDLESS) else failure_body(error)
-        await exchange.send(error.status, refusal_headers(error), body)
+        headers = refusal_headers(error)
+        if isinstance(error, ObjectNotFound) and records.HEADER in exchange.request.headers:
+            headers = absence(error)
+        await exchange.send(error.status, headers, body)
+
+
+def operations_for(request: BaseRequest, target: Target) -> Operations:
+    """What is offered there: to gateways their own."""
+    if records.HEADER in request.headers:
+        return KEPT_COLLECTION if target.key is None else KEPT_OBJECT
+    return COLLECTION if target.key is None else OBJECT
 
 
 def refusal_headers(error: PannierError) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pannier.protocol.metadata import (
     CONTENT_ENCODING,
     CONTENT_TYPE,
     CUSTOM_PREFIX,
+    DEFAULT_CONTENT_TYPE,
     ETAG,
     EXPIRATION,
     FILENAME,
@@ -20,6 +21,7 @@ from pannier.protocol.metadata import (
     SIZE,
     TIME_CREATED,
     TIME_EXPIRES,
+    is_header_name,
 )
 from pannier.protocol.text import encode_text
 from pannier.protocol.timestamps import format_timestamp
@@ -59,7 +61,7 @@ def object_headers(answer: Answer, *, as_sent: bool) -> Headers:
     """What the head of GET and HEAD says of the object, and of the part of it that follows."""
     record, attributes = answer.record, answer.record.attributes
     headers = {
-        CONTENT_TYPE: attributes.content_type,
+        CONTENT_TYPE: shown_type(attributes.content_type),
         SIZE: str(shown_size(record, as_sent=as_sent)),
         TIME_CREATED: format_timestamp(record.created),
         ETAG: f'"{answer.etag}"',
@@ -89,6 +91,12 @@ def shown_size(record: Record, *, as_sent: bool) -> int:
     return record.size
 
 
+def shown_type(content_type: str) -> str:
+    """What others keep for one need not fit into a header."""
+    fits = content_type.isascii() and content_type.isprintable()
+    return content_type if fits else DEFAULT_CONTENT_TYPE
+
+
 def encoding_headers(answer: Answer) -> Headers:
     headers = {"vary": "accept-encoding"}
     if answer.coding == "zstd":
@@ -99,7 +107,11 @@ def encoding_headers(answer: Answer) -> Headers:
 
 
 def free_text_headers(attributes: Attributes) -> Headers:
-    headers = {CUSTOM_PREFIX + name: encode_text(text) for name, text in attributes.custom.items()}
+    """Without custom fields whose names no header can have: other gateways may keep such."""
+    custom = attributes.custom.items()
+    headers = {
+        CUSTOM_PREFIX + name: encode_text(text) for name, text in custom if is_header_name(name)
+    }
     if attributes.origin is not None:
         headers[ORIGIN] = encode_text(attributes.origin)
     if attributes.filename is not None:

@@ -114,8 +114,9 @@ class Committer:
     def _commit(self, changes: Sequence[Change]) -> tuple[list[Verdict], list[Row]]:
         """What to answer, and whose files can go now."""
         try:
-            batch, verdicts = self._decide_and_write(changes)
             self._place.demand()
+            batch, verdicts = self._decide_and_write(changes)
+            self._place.demand()  # it may have been lost meanwhile
         except sqlite3.Error as error:
             # Files that came with the changes stay: the commit may have been durable after all.
             log.error("commit failed", extra={"changes": len(changes), "error": str(error)})

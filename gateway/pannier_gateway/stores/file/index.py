@@ -3,13 +3,14 @@
 import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
 from pannier_gateway.errors import Damaged, PannierError, StoreFull, StoreUnavailable
 from pannier_gateway.stores.base import after_prefix
-from pannier_gateway.stores.file.row import Row, checked, seal_as_found
+from pannier_gateway.stores.file.row import Row, as_found, checked, seal_as_found
 
 log = logging.getLogger("pannier.store")
 
@@ -36,12 +37,16 @@ COMMIT;
 """
 SEALED_COLUMNS = "path, body, filed, size, checksum, created, expires, attributes"
 COLUMNS = f"{SEALED_COLUMNS}, seal"
+BYTES_AS_FOUND = ", ".join(  # of a text that is none any more SQLite hands on nothing
+    f"iif(typeof({column}) = 'text', CAST({column} AS BLOB), {column})"
+    for column in SEALED_COLUMNS.split(", ")
+)
 SELECT = f"SELECT {COLUMNS} FROM objects WHERE path = ?"
 SELECT_WHOLE = f"SELECT {COLUMNS}, data FROM objects LEFT JOIN bodies USING (body) WHERE path = ?"
 SEAL_FORMAT_1 = f"""
 BEGIN;
 ALTER TABLE objects ADD COLUMN seal INTEGER NOT NULL DEFAULT 0;
-UPDATE objects SET seal = seal_of({SEALED_COLUMNS});
+UPDATE objects SET seal = seal_of({BYTES_AS_FOUND});
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
@@ -54,11 +59,24 @@ def connect(path: Path, *, sync: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
     )
+    connection.text_factory = as_found
     connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
     connection.execute("PRAGMA cache_size = -4096")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
     connection.execute("SELECT 1 FROM starts").fetchall()  # all that it needs is open from now on
     return connection
+
+
+@contextmanager
+def snapshot(path: Path) -> Iterator[sqlite3.Connection]:
+    """The index as it is now, whatever is committed while the block lasts.
+
+    Nothing is written over in the log meanwhile, so that it grows.
+    """
+    with IndexErrors(), closing(connect(path, sync=False)) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT 1 FROM starts").fetchall()  # only a read makes it begin
+        yield connection
 
 
 def prepare(path: Path, after: int = 0) -> int:
@@ -101,8 +119,7 @@ def as_store_error(error: sqlite3.Error) -> PannierError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # Python's own complaints carry none
     if code == sqlite3.SQLITE_FULL:
         return StoreFull()
-    undecodable = code == 0 and isinstance(error, sqlite3.OperationalError)
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or undecodable:
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return Damaged(f"the index is damaged: {error}")
     return StoreUnavailable(f"the index failed: {error}")
 
@@ -155,10 +172,14 @@ def scan(connection: sqlite3.Connection, prefix: str, start: str) -> Iterator[Ro
 
 
 def expired(connection: sqlite3.Connection, now: int, limit: int) -> list[tuple[str, int]]:
-    """Path and body of objects whose time is over, the longest over first."""
-    return connection.execute(
-        "SELECT path, body FROM objects WHERE expires <= ? ORDER BY expires LIMIT ?", (now, limit)
-    ).fetchall()
+    """Path and body of objects whose time is over, the longest over first.
+
+    What has rotted is passed over: its time may be another.
+    """
+    question = f"SELECT {COLUMNS} FROM objects WHERE expires <= ? ORDER BY expires"
+    with closing(connection.execute(question, (now,))) as found:
+        sound = (row for row in map(Row._make, found) if row.sound)
+        return [(row.path, row.body) for row in islice(sound, limit)]
 
 
 def filed_among(connection: sqlite3.Connection, bodies: Sequence[int]) -> set[int]:

@@ -7,10 +7,14 @@ will see again: what it would write there is lost, and what it reads may be old.
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from threading import Lock
+from time import time
 
 from pannier_gateway.errors import StoreUnavailable
 
 log = logging.getLogger("pannier.store")
+
+REST_SECONDS = 2.0  # without a change: then nobody is just copying it there
 
 
 class Place:
@@ -18,17 +22,22 @@ class Place:
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.lost = False
-        self._files = [(path, identity(path)) for path in paths]
+        self._turning = Lock()
+        self._files = {path: identity(path) for path in paths}
 
     def __repr__(self) -> str:
         return f"<Place {'lost' if self.lost else 'kept'}>"
 
     def look(self) -> bool:
         """Look again; whether the files are those from before."""
-        missing = [str(path) for path, known in self._files if identity(path) != known]
-        if missing and not self.lost:
-            log.error("files replaced or removed under a running store", extra={"files": missing})
-        self.lost = bool(missing)
+        missing = [str(path) for path, known in self._files.items() if identity(path) != known]
+        with self._turning:  # whoever looks at the same time tells nothing twice
+            if missing and not self.lost:
+                fields = {"files": missing}
+                log.error("files replaced or removed under a running store", extra=fields)
+            elif self.lost and not missing:
+                log.info("files back in their place", extra={"files": list(map(str, self._files))})
+            self.lost = bool(missing)
         return not missing
 
     def demand(self) -> None:
@@ -39,8 +48,17 @@ class Place:
 
 def gone() -> StoreUnavailable:
     return StoreUnavailable(
-        "the store's files were replaced or removed while it was in use: restart the gateway"
+        "the store's files were replaced or removed while it was in use: "
+        "put them back or restart the gateway"
     )
+
+
+def at_rest(path: Path) -> bool:
+    """Whether there is something that nobody has touched for a while."""
+    try:
+        return time() - path.stat().st_ctime >= REST_SECONDS
+    except OSError:
+        return False
 
 
 def identity(path: Path) -> tuple[int, int] | None:

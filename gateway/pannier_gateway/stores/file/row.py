@@ -16,8 +16,10 @@ encode_attributes = msgspec.json.Encoder().encode
 decode_attributes = msgspec.json.Decoder(Attributes).decode
 pack_numbers = struct.Struct("<7q").pack
 
-NO_ROW = (AttributeError, TypeError, struct.error)  # a rotten column has a value of any type
-Columns = tuple[str, int, int, int, int, int, int | None, bytes]  # all but the seal
+# A rotten column has a value of any type, and a rotten text need be none.
+NO_ROW = (AttributeError, TypeError, UnicodeError, struct.error)
+Others = tuple[int, int, int, int, int, int | None, bytes]  # all but the path and the seal
+Columns = tuple[str, *Others]
 
 
 class Row(NamedTuple):
@@ -69,10 +71,10 @@ def seal_of(columns: Columns) -> int:
     return signed(whole_checksum(attributes + numbers + path.encode()))
 
 
-def seal_as_found(*columns: *Columns) -> int:
+def seal_as_found(path: bytes, *others: *Others) -> int:
     """For rows from before there were seals: what is no row gets one that does not hold."""
     try:
-        return seal_of(columns)
+        return seal_of((path.decode(), *others))
     except NO_ROW:
         return 0
 
@@ -85,7 +87,23 @@ def checked(row: Row) -> Row:
 
 
 def damaged(row: Row) -> Damaged:
+    try:
+        row.path.encode()
+    except NO_ROW:
+        return Damaged(
+            "a key has rotted into one that no request can name: with the gateway stopped, delete "
+            f"the row with hex(path) = '{raw(row.path).hex().upper()}' from `objects` in index.db"
+        )
     return Damaged(f"what is kept beside {row.path!r} has rotted: store or delete the object anew")
+
+
+def as_found(text: bytes) -> str:
+    """Any text of the index, also what is none any more."""
+    return text.decode("utf-8", "surrogateescape")
+
+
+def raw(path: str | bytes) -> bytes:
+    return path if isinstance(path, bytes) else path.encode(errors="surrogateescape")
 
 
 def signed(checksum: int) -> int:

@@ -22,7 +22,7 @@ from pannier_gateway.stores.file.body import SHARDS, BodyFolder
 from pannier_gateway.stores.file.checksum import whole_checksum
 from pannier_gateway.stores.file.committer import Committer
 from pannier_gateway.stores.file.lock import locked
-from pannier_gateway.stores.file.place import Place, gone
+from pannier_gateway.stores.file.place import Place, at_rest, gone
 from pannier_gateway.stores.file.reading import FileReading, Opening, SmallReading
 from pannier_gateway.stores.file.row import Row, encode_attributes, sealed, signed
 from pannier_gateway.threads import in_thread
@@ -68,7 +68,8 @@ class FileStore:
         return f"<FileStore {self._root}>"
 
     def __str__(self) -> str:
-        return f"files in {self._root}"
+        kept = f"files in {self._root}"
+        return f"{kept}, lost: {gone()}" if self._place.lost else kept
 
     @classmethod
     @asynccontextmanager
@@ -95,8 +96,15 @@ class FileStore:
 
     @property
     def lost(self) -> bool:
-        """Whether its directory is another now: this one serves nothing any more."""
+        """Whether its files are not in their place: it serves nothing until they are."""
         return not self._place.look()
+
+    @property
+    def replaced(self) -> bool:
+        """Whether it is lost, and others are in their place that could be opened."""
+        return (
+            self._place.lost and at_rest(self._root / "index.db") and at_rest(self._root / "bodies")
+        )
 
     def open(self, path: str) -> Opening:
         return Opening(lambda: self._find(path))
@@ -112,6 +120,7 @@ class FileStore:
         draft: Callable[[], Draft],
         conditions: Conditions = UNCONDITIONAL,
     ) -> Record:
+        self._demand_place()
         body = next(self._numbers)
         small = source.whole if source.whole is not None and len(source.whole) <= SMALL else None
         if small is None:
@@ -123,9 +132,11 @@ class FileStore:
         return row.record
 
     async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
+        self._demand_place()
         return bool(await self._committer.submit(Delete(path, conditions)))
 
     async def touch(self, path: str, etag: str, expires: int) -> bool:
+        self._demand_place()
         return bool(await self._committer.submit(Touch(path, etag, expires)))
 
     async def list(self, listing: Listing) -> Page:
@@ -139,10 +150,14 @@ class FileStore:
         return sum(map(bool, await asyncio.gather(*changes)))
 
     async def collect_orphans(self) -> int:
-        """Remove body files that no object names, left by a killed process; how many there were."""
+        """Remove body files that no object names, left by a killed process; how many there were.
+
+        What is deleted meanwhile had a name when this began: its file is not among them.
+        """
         removed = 0
-        for shard in range(SHARDS):
-            removed += await in_thread(self._pool, partial(self._collect, shard))
+        with index.snapshot(self._root / "index.db") as named:
+            for shard in range(SHARDS):
+                removed += await in_thread(self._pool, partial(self._collect, shard, named))
         if removed:
             log.info("orphans removed", extra={"store": str(self._root), "files": removed})
         return removed
@@ -153,9 +168,10 @@ class FileStore:
         except (PannierError, OSError) as error:  # orphans take room, and do no other harm
             log.warning("orphans stay", extra={"store": str(self._root), "error": str(error)})
 
-    def _collect(self, shard: int) -> int:
+    def _collect(self, shard: int, named: sqlite3.Connection) -> int:
+        self._demand_place()
         old = [body for body in self._bodies.stored(shard) if body >> COUNT_BITS < self._start]
-        orphans = set(old) - self._scan(lambda connection: index.filed_among(connection, old))
+        orphans = set(old) - index.filed_among(named, old)
         for body in orphans:
             self._bodies.remove(body)
         return len(orphans)
@@ -166,8 +182,9 @@ class FileStore:
             self._place.look()
 
     def _demand_place(self) -> None:
+        """Raises StoreUnavailable unless the files are there, or there again."""
         if self._place.lost:
-            raise gone()
+            self._place.demand()
 
     async def _asked(self, question: Callable[[sqlite3.Connection], T]) -> T:
         """What the index answers to a question that takes long."""

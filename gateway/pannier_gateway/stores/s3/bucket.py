@@ -17,14 +17,23 @@ from xml.sax.saxutils import escape
 
 from awscrt.checksums import crc64nvme
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pannier_gateway.errors import ObjectNotFound, StoreMisanswered
 from pannier_gateway.stores.base import Buffer
+from pannier_gateway.stores.provision import Endpoints, Kept
 from pannier_gateway.stores.s3 import answers
-from pannier_gateway.stores.s3.answers import MOST_LISTED, MOST_TOLD, ListedPage, NotXml, Refusal
+from pannier_gateway.stores.s3.answers import (
+    MOST_LISTED,
+    MOST_TOLD,
+    ListedPage,
+    NotXml,
+    Refusal,
+    seconds_to_wait,
+)
 from pannier_gateway.stores.s3.credentials import CredentialSource
 from pannier_gateway.stores.s3.refusals import broken, refused
-from pannier_gateway.stores.s3.signing import Signer, Unsigned
+from pannier_gateway.stores.s3.signing import Credentials, Signer, Unsigned
 from pannier_gateway.upstream.connection import Answer, Patience
 from pannier_gateway.upstream.errors import ExchangeError
 from pannier_gateway.upstream.pool import Pool
@@ -37,6 +46,7 @@ CRC64NVME = "x-amz-checksum-crc64nvme"
 
 Headers = Mapping[str, str]
 Pieces = AsyncIterable[Buffer]
+Body = Buffer | Kept
 NO_HEADERS: Headers = {}
 Checksum = Literal["crc64nvme", "md5", "none"]
 
@@ -52,16 +62,23 @@ class Unmet(Exception):
 
 
 class Address(NamedTuple):
-    """Where a bucket is: `host` as it stands in requests, with a port where that is not usual.
-
-    `label` is what the manifests call it. `root` is the path before every key: `/bucket` for path
-    addressing, nothing for virtual hosts.
-    """
+    """Which bucket: `label` is what the manifests call it. `root` is the path before every key:
+    `/bucket` for path addressing, nothing for virtual hosts."""
 
     label: str
     name: str
-    host: str
     root: str
+
+    def at(self, where: str) -> str:
+        """For messages."""
+        return f"Bucket {self.label} ({self.name!r} at {where})"
+
+
+class Entrance(NamedTuple):
+    """Where it is asked: `host` as it stands in requests, with a port where that is not usual."""
+
+    host: str
+    pool: Pool
 
 
 class Call(Struct, frozen=True):
@@ -93,21 +110,21 @@ class S3Bucket:
     def __init__(
         self,
         address: Address,
-        pool: Pool,
+        entrances: Endpoints[Entrance],
         signer: Signer,
         credentials: CredentialSource,
         patience: Patience,
     ) -> None:
         self.name = address.name
-        self.place = f"Bucket {address.label} ({address.name!r} at {pool.endpoint})"
+        self.place = address.at(str(entrances))
         self._address = address
-        self._pool = pool
+        self._entrances = entrances
         self._signer = signer
         self._credentials = credentials
         self._patience = patience
 
     def __repr__(self) -> str:
-        return f"<S3Bucket {self._address.name} of {self._pool.endpoint}>"
+        return f"<{self.place}>"
 
     @asynccontextmanager
     async def read(self, key: str, headers: Headers = NO_HEADERS) -> AsyncIterator[Answer]:
@@ -121,9 +138,10 @@ class S3Bucket:
             return answer
 
     async def put(
-        self, key: str, body: Buffer, headers: Headers, checksum: Checksum = "crc64nvme"
+        self, key: str, body: Body, headers: Headers, checksum: Checksum = "crc64nvme"
     ) -> None:
-        await self._done(Call("PUT", key, {}, {**headers, **await checked(body, checksum)}, body))
+        told = {**headers, **await checked(body, checksum)}
+        await self._done(Call("PUT", key, {}, told, sendable(body)))
 
     async def put_slowly(self, key: str, body: bytes, pieces: Pieces, headers: Headers) -> None:
         """Put `body` as it comes in `pieces`."""
@@ -172,10 +190,10 @@ class S3Bucket:
         return self._understood(answers.upload_id, text)
 
     async def upload_part(
-        self, key: str, part: Headers, body: Buffer, checksum: Checksum = "crc64nvme"
+        self, key: str, part: Headers, body: Body, checksum: Checksum = "crc64nvme"
     ) -> "SentPart":
         headers = await checked(body, checksum)
-        async with self._answer(Call("PUT", key, part, headers, body)) as answer:
+        async with self._answer(Call("PUT", key, part, headers, sendable(body))) as answer:
             await answer.whole(MOST_TOLD)
             return SentPart(answer.headers.get("etag", ""), headers.get(CRC64NVME))
 
@@ -216,40 +234,44 @@ class S3Bucket:
 
     @asynccontextmanager
     async def _answer(self, call: Call) -> AsyncIterator[Answer]:
-        request = await self._request(call)
         patience = self._patience
         if call.method in {"PUT", "POST"}:
             patience = patience._replace(first_byte=max(SLOW_ANSWER_SECONDS, patience.first_byte))
-        try:
-            async with self._pool.exchange(request, patience) as answer:
-                if answer.status >= 300:
-                    await self._refuse(call, answer)
-                if answer.early:
-                    raise StoreMisanswered(f"{self.place} took a body before it had all of it")
-                yield answer
-        except ExchangeError as error:
-            raise broken(self.place, error) from error
+        credentials = await self._credentials.current()
+        with self._entrances.pick() as picked:
+            host, pool = picked.target
+            place = self._address.at(str(pool.endpoint))
+            request = self._request(call, host, credentials)
+            try:
+                async with pool.exchange(request, patience) as answer:
+                    picked.answered()
+                    if answer.status >= 300:
+                        await self._refuse(call, answer, place)
+                    if answer.early:
+                        raise StoreMisanswered(f"{place} took a body before it had all of it")
+                    yield answer
+            except ExchangeError as error:
+                raise broken(place, error) from error
 
     async def _done(self, call: Call, most: int = MOST_TOLD) -> bytes:
         async with self._answer(call) as answer:
             return await answer.whole(most)
 
-    async def _request(self, call: Call) -> Request:
+    def _request(self, call: Call, host: str, credentials: Credentials | None) -> Request:
         path = self._address.root or "/"
         if call.key is not None:
             path = f"{self._address.root}/{quote(call.key, safe='/-_.~')}"
         pairs = sorted((percent(name), percent(text)) for name, text in call.query.items())
         query = "&".join(f"{name}={text}" for name, text in pairs)
-        headers = {"host": self._address.host, **call.headers}
-        credentials = await self._credentials.current()
+        headers = {"host": host, **call.headers}
         if credentials is not None:
             unsigned = Unsigned(call.method, path, query, headers)
             headers = self._signer.sign(unsigned, credentials, int(time()))
         target = f"{path}?{query}" if query else path
-        expect = not isinstance(call.body, Streamed) and len(call.body) >= EXPECTING
-        return Request(call.method, target, list(headers.items()), call.body, expect)
+        size = call.body.length or 0 if isinstance(call.body, Streamed) else len(call.body)
+        return Request(call.method, target, list(headers.items()), call.body, size >= EXPECTING)
 
-    async def _refuse(self, call: Call, answer: Answer) -> None:
+    async def _refuse(self, call: Call, answer: Answer, place: str) -> None:
         if answer.status in UNMET:
             raise Unmet
         text = await answer.whole(MOST_TOLD)
@@ -257,10 +279,11 @@ class S3Bucket:
         if call.method == "HEAD":
             what = Refusal(what.status, HEADS.get(what.status, ""), "no body, it is HEAD")
         if what.code == "NoSuchKey":
-            raise ObjectNotFound(f"{self.place} has no {call.key!r}")
+            raise ObjectNotFound(f"{place} has no {call.key!r}")
         if what.code in CONFLICTS:
             raise Unmet
-        raise refused(self.place, what)
+        wait = seconds_to_wait(answer.headers.get("retry-after"), time())
+        raise refused(place, replace(what, wait=wait))
 
     def _source(self, key: str) -> str:
         return f"/{self._address.name}/{quote(key, safe='/-_.~')}"
@@ -277,14 +300,29 @@ class S3Bucket:
             raise StoreMisanswered(f"{self.place} does not answer as S3 does: {error}") from error
 
 
-async def checked(body: Buffer, checksum: Checksum) -> dict[str, str]:
+async def checked(body: Body, checksum: Checksum) -> dict[str, str]:
     """The header that lets the store tell whether it has these bytes."""
-    if checksum == "none":
-        return {}
-    if checksum == "crc64nvme":
-        return {CRC64NVME: encoded(crc64nvme(body).to_bytes(8, "big"))}
-    digest = await asyncio.to_thread(md5, body, usedforsecurity=False)
-    return {"content-md5": encoded(digest.digest())}
+    match checksum:
+        case "none":
+            return {}
+        case "md5":
+            return {"content-md5": encoded(await md5_of(body))}
+    whole = crc64nvme(body) if isinstance(body, Buffer) else body.checksum
+    return {CRC64NVME: encoded(whole.to_bytes(8, "big"))}
+
+
+async def md5_of(body: Body) -> bytes:
+    digest = md5(usedforsecurity=False)
+    if isinstance(body, Buffer):
+        await asyncio.to_thread(digest.update, body)
+    else:
+        async for piece in body:
+            await asyncio.to_thread(digest.update, piece)
+    return digest.digest()
+
+
+def sendable(body: Body) -> Buffer | Streamed:
+    return body if isinstance(body, Buffer) else Streamed(body, body.size)
 
 
 def encoded(digest: bytes) -> str:

@@ -1,14 +1,16 @@
-"""A body of unknown length, in parts: one part is in memory at a time, and nothing is left behind
-when it comes to nothing."""
+"""A body of unknown length, in parts: one is kept at a time, and nothing is left behind when it
+comes to nothing."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple, Protocol, TypeVar
 
 from pannier_gateway.errors import PannierError, TooLarge
-from pannier_gateway.stores.base import Buffer
-from pannier_gateway.stores.s3.bucket import Headers, S3Bucket, SentPart, Unmet, part
+from pannier_gateway.stores.base import Buffer, Source
+from pannier_gateway.stores.provision import Kept
+from pannier_gateway.stores.s3.bucket import Body, Headers, S3Bucket, SentPart, Unmet, part
 from pannier_gateway.stores.s3.traits import Traits
 
 log = logging.getLogger("pannier.store")
@@ -19,67 +21,116 @@ GROWING = 1000  # parts after which parts become twice as large
 MOST_PARTS = 10_000
 COPIED_AT_ONCE = 4 << 30  # bytes; a part may be 5 GiB
 
+T = TypeVar("T")
+
+
+class Again(Protocol):
+    """What `attempt` returns in the end, where its failures pass."""
+
+    async def __call__(self, attempt: Callable[[], Awaitable[T]], /) -> T: ...
+
+
+async def once(attempt: Callable[[], Awaitable[T]]) -> T:
+    """For those who want to see failures as they come."""
+    return await attempt()
+
 
 class Parts:
-    """A body cut into parts as it comes. `ended`: what was given last was the end of it."""
+    """A body cut into parts as it comes: an `async with` block.
 
-    def __init__(self, pieces: AsyncIterator[Buffer]) -> None:
+    `ended`: what was given last was the end of it.
+    """
+
+    def __init__(self, source: Source, keep: Callable[[Source], Awaitable[Kept]]) -> None:
         self.ended = False
-        self._pieces = pieces
+        self._keep = keep
+        self._pieces = aiter(source)
         self._number = 0
-        self._beyond = b""  # what came after the part that was given last
+        self._beyond: Buffer = b""  # what came after the part that was given last
+        self._given: Kept | None = None
 
-    async def next(self) -> memoryview:
-        """The next part: of full size but the last. Raises TooLarge and what the body does."""
+    async def __aenter__(self) -> "Parts":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._given is not None:
+            await self._given.close()
+
+    async def next(self) -> Kept:
+        """The next part, in place of the last: of full size but at the end.
+
+        Raises TooLarge, Overloaded, and what the body does.
+        """
+        if self._given is not None:
+            await self._given.close()
         self._number += 1
-        size = part_size(self._number)
-        gathered = bytearray(self._beyond)
-        while len(gathered) <= size and not self.ended:
+        self._given = await self._keep(Cut(self._next(part_size(self._number))))
+        return self._given
+
+    async def _next(self, size: int) -> AsyncGenerator[Buffer, None]:
+        """`size` bytes, or what there is; whether there is more is known by then."""
+        while not self.ended:
+            piece, self._beyond = self._beyond[:size], self._beyond[size:]
+            size -= len(piece)
+            if piece:
+                yield piece
+            del piece  # not to be held beside the next
+            if self._beyond:
+                return
             try:
-                gathered += await anext(self._pieces)
+                self._beyond = await anext(self._pieces)
             except StopAsyncIteration:
                 self.ended = True
-        view = memoryview(gathered)
-        self._beyond = bytes(view[size:])
-        self.ended = self.ended and not self._beyond
-        return view[:size]
+
+
+class Cut:
+    """A Source of some of the pieces."""
+
+    whole: bytes | None = None
+
+    def __init__(self, pieces: AsyncIterator[Buffer]) -> None:
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[Buffer]:
+        return self._pieces
+
+
+class Uploads(NamedTuple):
+    """How uploads in parts are done; what fails on its way is done `again`."""
+
+    bucket: S3Bucket
+    traits: Traits
+    again: Again = once
+
+    @asynccontextmanager
+    async def begin(
+        self, key: str, headers: Headers, *, copying: bool = False
+    ) -> AsyncIterator["Upload"]:
+        """An upload that is aborted unless the block ends well."""
+        whole_checksum = self.traits.checksum == "crc64nvme" and not copying
+        begin = self.bucket.begin_upload
+        upload_id = await self.again(lambda: begin(key, headers, whole_checksum=whole_checksum))
+        try:
+            yield Upload(self, key, upload_id)
+        except BaseException:
+            await ended(abort(self.bucket, key, upload_id))
+            raise
 
 
 class Upload:
     """A multipart upload under way."""
 
-    def __init__(self, bucket: S3Bucket, key: str, upload_id: str, traits: Traits) -> None:
-        self._bucket = bucket
+    def __init__(self, way: Uploads, key: str, upload_id: str) -> None:
+        self._bucket = way.bucket
+        self._way = way
         self._key = key
         self._id = upload_id
-        self._traits = traits
         self._parts: list[SentPart] = []
 
-    @classmethod
-    @asynccontextmanager
-    async def begin(
-        cls,
-        bucket: S3Bucket,
-        key: str,
-        headers: Headers,
-        traits: Traits,
-        *,
-        copying: bool = False,
-    ) -> AsyncIterator["Upload"]:
-        """An upload that is aborted unless the block ends well."""
-        whole_checksum = traits.checksum == "crc64nvme" and not copying
-        upload_id = await bucket.begin_upload(key, headers, whole_checksum=whole_checksum)
-        try:
-            yield cls(bucket, key, upload_id, traits)
-        except BaseException:
-            await ended(abort(bucket, key, upload_id))
-            raise
-
-    async def send(self, body: Buffer) -> None:
-        number = len(self._parts) + 1
-        named = part(self._id, number)
-        checksum = self._traits.checksum
-        self._parts.append(await self._bucket.upload_part(self._key, named, body, checksum))
+    async def send(self, body: Body) -> None:
+        named = part(self._id, len(self._parts) + 1)
+        upload, checksum = self._bucket.upload_part, self._way.traits.checksum
+        self._parts.append(await self._way.again(lambda: upload(self._key, named, body, checksum)))
 
     async def copy(self, source_headers: Headers, size: int) -> None:
         """All of the object that is under the key now, in as few parts as possible."""
@@ -93,6 +144,10 @@ class Upload:
     async def finish(self, guard: Headers) -> None:
         """Let the object be seen. Raises Unmet."""
         await self._bucket.end_upload(self._key, self._id, self._parts, guard)
+
+    async def finish_unguarded(self, _: Headers) -> None:
+        """As `finish`, where the engine obeys no condition there."""
+        await self.finish({})
 
 
 def part_size(number: int) -> int:

@@ -20,6 +20,7 @@ from pannier_gateway.errors import (
     BadRequest,
     ObjectNotFound,
     PannierError,
+    StoreBusy,
     StoreMisanswered,
     StoreRefused,
     StoreUnavailable,
@@ -27,8 +28,9 @@ from pannier_gateway.errors import (
 from pannier_gateway.stores.s3.bucket import CRC64NVME, Headers, S3Bucket, Unmet, encoded
 from pannier_gateway.stores.s3.keys import Layout, stored
 from pannier_gateway.stores.s3.metadata import Stored, stored_object
-from pannier_gateway.stores.s3.multipart import Upload
+from pannier_gateway.stores.s3.multipart import Uploads
 from pannier_gateway.stores.s3.traits import Traits
+from pannier_gateway.upstream.errors import ExchangeError
 
 log = logging.getLogger("pannier.store")
 
@@ -161,7 +163,10 @@ class Probe:
                 prefix, "", MOST_LISTED, None, encoded=layout != "marked"
             )
             found = {key: await self._body(key) for key in keys}
-        except (PannierError, Unmet):
+        except (PannierError, Unmet) as error:
+            refused = LONG in paths and not broke_off(error)  # some say of those that they are busy
+            if undecided(error) and not refused:
+                raise
             return False
         return found == keys and {each.key for each in listed.keys} == keys.keys()
 
@@ -179,7 +184,9 @@ class Probe:
         key = self._new_key()
         try:
             await self._bucket.put(key, b"sound", {**PLAIN, **wrong}, "none")
-        except PannierError:
+        except PannierError as error:
+            if undecided(error):
+                raise
             return await self._find(key) is None
         return False
 
@@ -227,7 +234,7 @@ class Probe:
         return [self._upload(traits, key, body, guard) for body in BODIES]
 
     async def _upload(self, traits: Traits, key: str, body: bytes, guard: Headers) -> None:
-        async with Upload.begin(self._bucket, key, PLAIN, traits) as upload:
+        async with Uploads(self._bucket, traits).begin(key, PLAIN) as upload:
             await upload.send(body)
             await upload.finish(guard)
 
@@ -255,13 +262,17 @@ class Probe:
         try:
             await self._bucket.tag(key, {"expires": "probe"})
             return b"probe" in await self._bucket.tags(key)
-        except PannierError:
+        except PannierError as error:
+            if undecided(error):
+                raise
             return False
 
     async def _lifecycle(self) -> bool:
         try:
             await self._bucket.lifecycle()
         except PannierError as error:
+            if undecided(error):
+                raise
             return "NoSuchLifecycleConfiguration" in str(error)
         return True
 
@@ -333,6 +344,19 @@ async def won(work: Work) -> bool:
     """Whether a write under a condition was done; one that is refused for good was not."""
     try:
         await work
-    except (Unmet, ObjectNotFound, StoreRefused, StoreUnavailable):
+    except (Unmet, ObjectNotFound, StoreRefused, StoreUnavailable) as error:
+        if undecided(error):
+            raise
         return False
     return True
+
+
+def broke_off(error: Exception) -> bool:
+    """It says something of the network, and nothing of the engine."""
+    return isinstance(error.__cause__, ExchangeError)
+
+
+def undecided(error: Exception) -> bool:
+    """What is found goes for good, so a bad moment must not decide: the probe ends, and is begun
+    anew by whoever asks next."""
+    return broke_off(error) or isinstance(error, StoreBusy)

@@ -6,23 +6,15 @@ Every message names the bucket, its endpoint and what to check.
 from pannier_gateway.errors import (
     BadRequest,
     PannierError,
+    StoreBusy,
     StoreFull,
     StoreMisanswered,
     StoreRefused,
-    StoreTimedOut,
     StoreUnavailable,
 )
+from pannier_gateway.stores import connecting
 from pannier_gateway.stores.s3.answers import Refusal
-from pannier_gateway.upstream.errors import (
-    AnswerCut,
-    AnswerMalformed,
-    AnswerTooLong,
-    ConnectTimedOut,
-    ExchangeError,
-    FirstByteTimedOut,
-    ProgressTimedOut,
-    TlsFailed,
-)
+from pannier_gateway.upstream.errors import ExchangeError
 
 KEY = "check the Bucket's credentials (s3.auth)"
 WHERE = "check s3.bucket, s3.region and endpoints"
@@ -55,6 +47,7 @@ CALLERS = {
     "InvalidURI",
 }
 BUSY = {"SlowDown", "ServiceUnavailable", "TooManyRequests", "RequestLimitExceeded", "Throttling"}
+PASSING = {"RequestTimeout", "OperationAborted"}  # 400 and 409, though nobody is at fault
 
 
 def refused(place: str, what: Refusal) -> PannierError:
@@ -67,7 +60,9 @@ def refused(place: str, what: Refusal) -> PannierError:
     if what.code in ADVICE:
         return StoreRefused(f"{place} refuses ({said}): {ADVICE[what.code]}")
     if what.code in BUSY or what.status in {429, 503}:
-        return StoreUnavailable(f"{place} is busy ({said}): ask again later")
+        return StoreBusy(f"{place} is busy ({said}): ask again later", what.wait)
+    if what.code in PASSING:
+        return StoreUnavailable(f"{place}: {said}: {what.message}")
     return unexplained(f"{place}: {said}", what)
 
 
@@ -83,14 +78,4 @@ def unexplained(said: str, what: Refusal) -> PannierError:
 
 def broken(place: str, error: ExchangeError) -> PannierError:
     """The error for an exchange that came to no answer."""
-    match error:
-        case ConnectTimedOut() | FirstByteTimedOut() | ProgressTimedOut():
-            return StoreTimedOut(f"{place}: {error}")
-        case TlsFailed():
-            return StoreRefused(f"{place}: {error}: check the Bucket's tls block")
-        case AnswerMalformed() | AnswerTooLong():
-            return StoreMisanswered(f"{place} does not answer as S3 does: {error}: {WHERE}")
-        case AnswerCut():
-            return StoreUnavailable(f"{place} broke off: {error}")
-        case _:
-            return StoreUnavailable(f"{place} can't be reached: {error}: {WHERE}")
+    return connecting.broken(place, error, "S3", WHERE)

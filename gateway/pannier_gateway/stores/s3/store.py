@@ -6,8 +6,10 @@ of this process are kept from overtaking each other.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, nullcontext, suppress
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,42 +21,64 @@ from pannier_gateway.errors import (
     NotOffered,
     ObjectExpired,
     ObjectNotFound,
+    PannierError,
     PreconditionFailed,
     StoreUnavailable,
 )
 from pannier_gateway.stores.base import Buffer, Draft, Listing, Page, Record, Source
-from pannier_gateway.stores.s3.bucket import S3Bucket, Unmet
+from pannier_gateway.stores.provision import Kept, Provision
+from pannier_gateway.stores.s3.bucket import Body, Headers, S3Bucket, Unmet
 from pannier_gateway.stores.s3.keys import stored
 from pannier_gateway.stores.s3.listing import Lister
 from pannier_gateway.stores.s3.metadata import Stored, headers_of, stored_object
-from pannier_gateway.stores.s3.multipart import Parts, Upload
+from pannier_gateway.stores.s3.multipart import Again, Parts, Uploads, once
 from pannier_gateway.stores.s3.reading import WHOLE, S3Reading
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.stores.s3.turns import Turns
+
+Write = Callable[[Headers], Awaitable[None]]  # with the condition that guards it
 
 TRIES = 8  # of a guarded write, while others change the same object
 LONGEST_KEY = 1024  # bytes
 
 
+class Found(Protocol):
+    """The traits of the engine, found out when they are first asked for."""
+
+    traits: Traits | None
+
+    async def __call__(self) -> Traits:
+        """Raises what the store answers with."""
+        ...
+
+
+class Rules(NamedTuple):
+    """`own` is the prefix of the keys that the gateway keeps for itself."""
+
+    own: str
+    storage_class: str | None = None
+
+
 class S3Store:
-    """Implements Store. `traits` tells what the engine can do, and raises when it can't be had;
-    `own` is the prefix of the keys that the gateway keeps for itself."""
+    """Implements Store. `traits` tells what the engine can do, and raises when it can't be had."""
 
     def __init__(
         self,
         bucket: S3Bucket,
-        traits: Callable[[], Awaitable[Traits]],
-        own: str,
+        traits: "Found",
+        rules: "Rules",
+        provision: Provision,
         clock: Clock = system_clock,
-        storage_class: str | None = None,
     ) -> None:
         self._bucket = bucket
         self._traits = traits
-        self._own = own
+        self._provision = provision
+        self._own = rules.own
         self._clock = clock
-        self._kind = {} if storage_class is None else {"x-amz-storage-class": storage_class}
+        kind = rules.storage_class
+        self._kind = {} if kind is None else {"x-amz-storage-class": kind}
         self._turns = Turns()
-        self._lister = Lister(bucket, self._look, clock, own)
+        self._lister = Lister(bucket, self._look, clock, rules.own)
 
     def __repr__(self) -> str:
         return f"<S3Store {self._bucket.place}>"
@@ -67,6 +91,11 @@ class S3Store:
     def lost(self) -> bool:
         """An engine is asked anew each time: there is nothing to be lost."""
         return False
+
+    @property
+    def promises(self) -> Mapping[str, bool]:
+        """What its engine was found to keep, and what not; nothing before it was asked."""
+        return {} if self._traits.traits is None else self._traits.traits.promises
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[S3Reading]:
@@ -100,12 +129,12 @@ class S3Store:
         traits = await self._traits()
         target = Target(path, self._key(path, traits), traits, conditions)
         if source.whole is not None:
-            return await self._put_whole(target, source.whole, draft())
-        parts = Parts(aiter(source))
-        first = await parts.next()
-        if parts.ended:
-            return await self._put_whole(target, first, draft())
-        return await self._put_parts(target, first, parts, draft)
+            return await self._put_whole(target, source.whole, draft(), once)
+        async with Parts(source, self._provision.keep) as parts:
+            first = await parts.next()
+            if parts.ended:
+                return await self._put_whole(target, first, draft(), self._provision.again)
+            return await self._put_parts(target, first, parts, draft)
 
     async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
         traits = await self._traits()
@@ -138,24 +167,22 @@ class S3Store:
 
     # Writing
 
-    async def _put_whole(self, target: "Target", body: Buffer, drafted: Draft) -> Record:
-        """One request, guarded, and again when somebody else was faster but may be overwritten."""
+    async def _put_whole(
+        self, target: "Target", body: Body, drafted: Draft, again: Again
+    ) -> Record:
         self._check_kept(drafted, target.traits)
-        record = recorded(target.path, len(body), drafted)
-        headers = self._headers(record)
-        async with self._turn(target):
-            for _ in range(TRIES):
-                guard = await self._guard(target)
-                try:
-                    checksum = target.traits.checksum
-                    await self._bucket.put(target.key, body, headers | guard, checksum)
-                except Unmet:
-                    continue
-                return record
-        raise self._busy(target.path)
+        size = len(body) if isinstance(body, Buffer) else body.size
+        record = recorded(target.path, size, drafted)
+        headers, checksum = self._headers(record), target.traits.checksum
+
+        async def put(guard: Headers) -> None:
+            await self._bucket.put(target.key, body, {**headers, **guard}, checksum)
+
+        await again(self._writing(target, record, put).attempt)
+        return record
 
     async def _put_parts(
-        self, target: "Target", first: Buffer, parts: Parts, draft: Callable[[], Draft]
+        self, target: "Target", first: Kept, parts: Parts, draft: Callable[[], Draft]
     ) -> Record:
         """S3 wants to know all but the bytes when an upload begins: what is only known when the
         body has ended, the size before encoding, is written behind it."""
@@ -164,31 +191,39 @@ class S3Store:
         early = replace(drafted.attributes, original_size=None)
         record = recorded(target.path, 0, replace(drafted, attributes=early))
         await self._guard(target)  # not to take what can't be kept
-        begun = Upload.begin(self._bucket, target.key, self._headers(record), target.traits)
-        async with begun as upload:
+        again = self._provision.again
+        way = Uploads(self._bucket, target.traits, again)
+        async with way.begin(target.key, self._headers(record)) as upload:
             await upload.send(first)
-            size = len(first)
+            size = first.size
             while not parts.ended:
                 body = await parts.next()
                 await upload.send(body)
-                size += len(body)
+                size += body.size
             ended = draft()
-            async with self._turn(target):
-                await self._finish(upload, target)
+            finish = upload.finish if target.traits.complete else upload.finish_unguarded
+            await again(self._writing(target, record, finish).attempt)
         record = replace(record, size=size)
         if ended.attributes == early:
             return record
-        return await self._complete(target, replace(record, attributes=ended.attributes), record)
+        whole = replace(record, attributes=ended.attributes)
+        return await again(partial(self._complete, target, whole, record))
 
-    async def _finish(self, upload: Upload, target: "Target") -> None:
-        for _ in range(TRIES):
-            guard = await self._guard(target)
-            try:
-                await upload.finish(guard if target.traits.complete else {})
-            except Unmet:
-                continue
-            return
-        raise self._busy(target.path)
+    def _writing(self, target: "Target", record: Record, write: Write) -> "Writing":
+        async def guarded() -> None:
+            """Again when somebody else was faster but may be overwritten."""
+            async with self._turn(target):
+                for _ in range(TRIES):
+                    guard = await self._guard(target)
+                    with suppress(Unmet):
+                        return await write(guard)
+            raise self._busy(target.path)
+
+        async def there() -> bool:
+            found = await self._look(target.path)
+            return found is not None and found.record.etag == record.etag
+
+        return Writing(guarded, there)
 
     async def _complete(self, target: "Target", whole: Record, early: Record) -> Record:
         """Write what was not known before; what is there stays where that can't be done safely."""
@@ -211,8 +246,8 @@ class S3Store:
             elif record.size <= WHOLE:
                 await self._rewrite(found, key, headers | guard, traits)
             elif traits.complete:
-                begun = Upload.begin(self._bucket, key, headers, traits, copying=True)
-                async with begun as upload:
+                way = Uploads(self._bucket, traits)
+                async with way.begin(key, headers, copying=True) as upload:
                     await upload.copy(source, record.size)
                     await upload.finish(guard)
             else:
@@ -287,6 +322,26 @@ class S3Store:
 
     def _busy(self, path: str) -> StoreUnavailable:
         return StoreUnavailable(f"others keep changing {path!r}: ask again")
+
+
+class Writing:
+    """A write that may be tried more than once. What was done although its answer was lost is in
+    the way of the next try, or has used up its parts: that is looked for."""
+
+    def __init__(
+        self, write: Callable[[], Awaitable[None]], there: Callable[[], Awaitable[bool]]
+    ) -> None:
+        self._write = write
+        self._there = there
+        self._failed = False
+
+    async def attempt(self) -> None:
+        failed, self._failed = self._failed, True
+        try:
+            await self._write()
+        except PannierError:
+            if not failed or not await self._there():
+                raise
 
 
 class Target(Struct, frozen=True):

@@ -60,6 +60,22 @@ class Traits(Struct, frozen=True, kw_only=True):
         return [text for text, kept in told.items() if not kept]
 
     @property
+    def promises(self) -> dict[str, bool]:
+        """What is kept and what is not, as metrics name it."""
+        return {
+            "keys as they are": self.layout == "plain",
+            "conditional create": self.create,
+            "conditional replace": self.replace is not None,
+            "conditional upload in parts": self.complete,
+            "conditional copy": self.copy,
+            "conditional delete": self.delete,
+            "damage refused": self.verified,
+            "time to idle": self.moves,
+            "tags": self.tags,
+            "lifecycle": self.lifecycle,
+        }
+
+    @property
     def moves(self) -> bool:
         """Deadlines can be moved without ever undoing what somebody else writes."""
         return self.copy or (self.complete and self.replace is not None)

@@ -1,0 +1,111 @@
+"""What other gateways ask, in the words of `stores.records`: the Store seam over HTTP."""
+
+import msgspec
+
+from pannier.protocol.names import storage_prefix
+from pannier.protocol.target import Target
+from pannier_gateway.api.exchange import Exchange
+from pannier_gateway.api.objectstore.operations import (
+    Operations,
+    key_of,
+    listing_of,
+    path_of,
+)
+from pannier_gateway.conditions import check_write, parse_conditions
+from pannier_gateway.errors import BadRequest, ObjectExpired, ObjectNotFound, PreconditionFailed
+from pannier_gateway.objects import Objects
+from pannier_gateway.ranges import content_range, parse_range
+from pannier_gateway.span import Span
+from pannier_gateway.stores import records
+from pannier_gateway.stores.base import Reading, Record
+
+LONGEST_MOVE = 4096  # bytes
+BINARY = {"content-type": "application/msgpack"}
+
+
+async def get(exchange: Exchange, objects: Objects, target: Target) -> None:
+    headers = exchange.request.headers
+    wanted, conditions = parse_range(headers.get("range")), parse_conditions(headers)
+    async with objects.open(path_of(target)) as reading:
+        record = reading.record
+        if not check_write(conditions, record.validators):
+            raise PreconditionFailed
+        span = None if wanted is None else wanted.resolve(record.size)
+        await send(exchange, reading, span)
+
+
+async def send(exchange: Exchange, reading: Reading, span: Span | None) -> None:
+    """The stored bytes of `span`; None: all."""
+    record = reading.record
+    told = described(record)
+    if span is not None:
+        told["content-range"] = content_range(span, record.size)
+    part = span or Span(0, record.size)
+    told["content-length"] = str(part.size)
+    status = 200 if span is None else 206
+    if reading.whole is None:
+        await exchange.stream(status, told, reading.chunks(part))
+    else:
+        await exchange.send(status, told, memoryview(reading.whole)[slice(*part)])
+
+
+async def head(exchange: Exchange, objects: Objects, target: Target) -> None:
+    await exchange.send(200, described(await objects.record(path_of(target))))
+
+
+async def put(exchange: Exchange, objects: Objects, target: Target) -> None:
+    conditions = parse_conditions(exchange.request.headers)
+    record = await objects.keep(path_of(target), exchange.body, conditions)
+    await exchange.send(200, described(record))
+
+
+async def delete(exchange: Exchange, objects: Objects, target: Target) -> None:
+    if not await objects.delete(path_of(target), parse_conditions(exchange.request.headers)):
+        raise ObjectNotFound(f"there was no {key_of(target)!r}")
+    await exchange.send(204, {})
+
+
+async def touch(exchange: Exchange, objects: Objects, target: Target) -> None:
+    move = await asked_move(exchange)
+    if not await objects.touch(path_of(target), move.etag, move.expires):
+        raise ObjectNotFound(f"that version of {key_of(target)!r} is gone")
+    await exchange.send(204, {})
+
+
+async def list_(exchange: Exchange, objects: Objects, target: Target) -> None:
+    prefix = storage_prefix(target.usecase, target.scopes)
+    page = await objects.list(listing_of(target.query, prefix))
+    await exchange.send(200, BINARY, records.written_page(page))
+
+
+KEPT_OBJECT: Operations = {
+    "GET": ("get", get),
+    "HEAD": ("head", head),
+    "PUT": ("put", put),
+    "DELETE": ("delete", delete),
+    "PATCH": ("touch", touch),
+}
+KEPT_COLLECTION: Operations = {"GET": ("list", list_)}
+
+
+def described(record: Record) -> dict[str, str]:
+    return {records.HEADER: records.written(record)}
+
+
+def absence(error: ObjectNotFound) -> dict[str, str]:
+    """The headers that tell an object that is not there from a path that nobody serves."""
+    expired = isinstance(error, ObjectExpired)
+    return {records.HEADER: records.EXPIRED if expired else records.ABSENT}
+
+
+async def asked_move(exchange: Exchange) -> records.Move:
+    """Raises BadRequest."""
+    body = bytearray()
+    async for piece in exchange.body:
+        body += piece
+        if len(body) > LONGEST_MOVE:
+            raise BadRequest(f"a deadline in over {LONGEST_MOVE} bytes")
+    try:
+        return msgspec.msgpack.decode(body, type=records.Move)
+    except ValueError as error:
+        raise BadRequest(f"the body names no version and deadline: {error}") from error

@@ -1,0 +1,176 @@
+"""Another gateway as a store: all of the seam, in the words of `stores.records`."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+
+import msgspec
+from awscrt.checksums import crc64nvme
+from msgspec.structs import replace
+
+from pannier_gateway.conditions import UNCONDITIONAL, Conditions
+from pannier_gateway.dates import http_date
+from pannier_gateway.errors import (
+    ObjectNotFound,
+    ObjectReplaced,
+    PreconditionFailed,
+    StoreMisanswered,
+)
+from pannier_gateway.span import Span
+from pannier_gateway.stores import records
+from pannier_gateway.stores.base import Buffer, Draft, Listing, Page, Record, Source
+from pannier_gateway.stores.upstream.reading import UpstreamReading, held
+from pannier_gateway.stores.upstream.server import Server
+from pannier_gateway.stores.upstream.targets import (
+    existing_target,
+    listing_target,
+    place_of,
+    target_of,
+)
+from pannier_gateway.upstream.connection import Answer
+from pannier_gateway.upstream.request import Streamed
+
+ASKED = {records.HEADER: records.VERSION}
+MOST_LISTED = 64 << 20  # bytes of a page
+LONGEST_PAGE = 1000  # entries that a gateway gives at once
+
+
+class HubStore:
+    """Implements Store. Keys get `prefix` upstream, and lose it again."""
+
+    told = "a gateway, which keeps every promise"
+
+    def __init__(self, server: Server, prefix: str = "") -> None:
+        self._server = server
+        self._prefix = prefix
+
+    def __repr__(self) -> str:
+        return f"<HubStore at {self._server!r}>"
+
+    def open(self, path: str) -> AbstractAsyncContextManager[UpstreamReading]:
+        target = existing_target(path, self._prefix)
+
+        def reading_of(answer: Answer) -> UpstreamReading:
+            record = self._record(path, answer)
+            asking = partial(self._range, target, record)
+            return UpstreamReading(self._server.place, record, answer, asking)
+
+        return held(self._server.ask("GET", target, ASKED), reading_of)
+
+    async def head(self, path: str) -> Record:
+        async with self._server.ask("HEAD", existing_target(path, self._prefix), ASKED) as answer:
+            return self._record(path, answer)
+
+    async def put(
+        self,
+        path: str,
+        source: Source,
+        draft: Callable[[], Draft],
+        conditions: Conditions = UNCONDITIONAL,
+    ) -> Record:
+        target = target_of(path, self._prefix)
+        headers = ASKED | condition_headers(conditions)
+        body: bytes | Streamed = Streamed(sealing(source, draft))
+        if source.whole is not None:
+            body = source.whole + records.sealed(draft(), crc64nvme(source.whole))
+        async with self._server.ask("PUT", target, headers, body) as answer:
+            return self._record(path, answer)
+
+    async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
+        headers = ASKED | condition_headers(conditions)
+        return await self._found("DELETE", path, headers)
+
+    async def touch(self, path: str, etag: str, expires: int) -> bool:
+        move = msgspec.msgpack.encode(records.Move(etag, expires))
+        return await self._found("PATCH", path, ASKED, move)
+
+    async def list(self, listing: Listing) -> Page:
+        base = place_of(listing.prefix).base
+        if not listing.start_after.startswith(base):
+            if listing.start_after > base:  # the base is ASCII: this is the order of UTF-8, too
+                return Page(())
+            listing = replace(listing, start_after="")
+        listing = replace(listing, limit=min(listing.limit, LONGEST_PAGE))
+        async with self._server.ask("GET", listing_target(listing, self._prefix), ASKED) as answer:
+            return self._cut(base, await self._page(answer))
+
+    async def _found(
+        self, method: str, path: str, headers: dict[str, str], body: bytes = b""
+    ) -> bool:
+        """Whether there was what `method` was to change."""
+        try:
+            async with self._server.ask(method, existing_target(path, self._prefix), headers, body):
+                return True
+        except ObjectNotFound:
+            return False
+
+    @asynccontextmanager
+    async def _range(self, target: str, record: Record, span: Span) -> AsyncIterator[Answer]:
+        wanted = {"range": f"bytes={span.start}-{span.stop - 1}", "if-match": f'"{record.etag}"'}
+        try:
+            async with self._server.ask("GET", target, ASKED | wanted) as answer:
+                check_range(self._server.place, answer, span, record.size)
+                yield answer
+        except (PreconditionFailed, ObjectNotFound) as error:
+            raise ObjectReplaced(f"{record.path!r} was replaced while it was read") from error
+
+    def _record(self, path: str, answer: Answer) -> Record:
+        try:
+            found = records.read(answer.headers.get(records.HEADER, ""))
+        except records.Unreadable as error:
+            raise StoreMisanswered(f"{self._server.place}: {error}") from error
+        return replace(found, path=path)
+
+    async def _page(self, answer: Answer) -> Page:
+        try:
+            return records.read_page(await answer.whole(MOST_LISTED))
+        except records.Unreadable as error:
+            raise StoreMisanswered(f"{self._server.place}: {error}") from error
+
+    def _cut(self, base: str, page: Page) -> Page:
+        """`page` without the prefix that keys have upstream."""
+        if not self._prefix:
+            return page
+        cut = len(base) + len(self._prefix)
+        return Page(
+            tuple(replace(each, path=base + each.path[cut:]) for each in page.records),
+            tuple(base + each[cut:] for each in page.prefixes),
+            None if page.next is None else base + page.next[cut:],
+        )
+
+
+async def sealing(source: Source, draft: Callable[[], Draft]) -> AsyncGenerator[Buffer, None]:
+    """The body, and the seal behind it."""
+    checksum = 0
+    async for piece in source:
+        checksum = crc64nvme(piece, checksum)
+        yield piece
+    yield records.sealed(draft(), checksum)
+
+
+def condition_headers(conditions: Conditions) -> dict[str, str]:
+    """What of `conditions` a write goes by. Raises PreconditionFailed for what never holds."""
+    if conditions.if_match == ():
+        raise PreconditionFailed
+    told = {
+        "if-match": conditions.if_match and listed(conditions.if_match),
+        "if-none-match": conditions.if_none_match and listed(conditions.if_none_match),
+        "if-unmodified-since": (
+            None
+            if conditions.if_unmodified_since is None
+            else http_date(conditions.if_unmodified_since)
+        ),
+    }
+    return {name: text for name, text in told.items() if text}
+
+
+def listed(tags: tuple[str, ...]) -> str:
+    return "*" if tags == ("*",) else ", ".join(f'"{tag}"' for tag in tags)
+
+
+def check_range(place: str, answer: Answer, span: Span, size: int) -> None:
+    """Raises StoreMisanswered for another range than that."""
+    whole = answer.status == 200 and span == Span(0, size)
+    told = answer.headers.get("content-range")
+    if not whole and told != f"bytes {span.start}-{span.stop - 1}/{size}":
+        raise StoreMisanswered(f"{place} gave the range {told!r} in place of {span}")

@@ -1,0 +1,183 @@
+"""Any other server of the objectstore protocol as a store, as far as the protocol goes.
+
+It has no conditions, no lists and no dates to set. What rests on them is refused, and not done in
+a way that could go wrong; deadlines the server moves by itself when it is read from.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from typing import NoReturn
+
+from pannier.protocol.expiration import MANUAL, Expiration
+from pannier.protocol.malformed import Malformed
+from pannier.protocol.metadata import Metadata
+from pannier_gateway.conditions import UNCONDITIONAL, Conditions
+from pannier_gateway.errors import (
+    BadRequest,
+    NotOffered,
+    ObjectNotFound,
+    ObjectReplaced,
+    StoreMisanswered,
+)
+from pannier_gateway.span import Span
+from pannier_gateway.stores.base import (
+    Attributes,
+    Draft,
+    Listing,
+    Record,
+    Source,
+    encoded_etag,
+)
+from pannier_gateway.stores.upstream.hub import check_range
+from pannier_gateway.stores.upstream.reading import UpstreamReading, held
+from pannier_gateway.stores.upstream.server import Server
+from pannier_gateway.stores.upstream.targets import existing_target, target_of
+from pannier_gateway.upstream.connection import Answer
+from pannier_gateway.upstream.request import Streamed
+
+AS_STORED = {"accept-encoding": "zstd"}
+MICROSECOND = timedelta(microseconds=1)
+
+
+class PlainStore:
+    """Implements Store."""
+
+    told = (
+        "an objectstore that is no gateway: conditional writes and lists are refused (501), "
+        "it alone decides when objects expire"
+    )
+
+    def __init__(self, server: Server, prefix: str = "") -> None:
+        self._server = server
+        self._prefix = prefix
+
+    def __repr__(self) -> str:
+        return f"<PlainStore at {self._server!r}>"
+
+    def open(self, path: str) -> AbstractAsyncContextManager[UpstreamReading]:
+        target = existing_target(path, self._prefix)
+
+        def reading_of(answer: Answer) -> UpstreamReading:
+            record = self._record(path, answer)
+            asking = partial(self._range, target, record)
+            return UpstreamReading(self._server.place, record, answer, asking)
+
+        return held(self._server.ask("GET", target, AS_STORED), reading_of)
+
+    async def head(self, path: str) -> Record:
+        async with self._server.ask(
+            "HEAD", existing_target(path, self._prefix), AS_STORED
+        ) as answer:
+            return self._record(path, answer)
+
+    async def put(
+        self,
+        path: str,
+        source: Source,
+        draft: Callable[[], Draft],
+        conditions: Conditions = UNCONDITIONAL,
+    ) -> Record:
+        """The protocol wants to know all but the bytes before them, so `draft` is asked first."""
+        self._check(conditions)
+        headers = metadata_headers(draft().attributes)
+        body = Streamed(aiter(source)) if source.whole is None else source.whole
+        async with self._server.ask("PUT", target_of(path, self._prefix), headers, body):
+            pass
+        return await self.head(path)  # nothing else tells what it is called there
+
+    async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
+        """True where there was none, too: the protocol does not tell."""
+        self._check(conditions)
+        try:
+            async with self._server.ask("DELETE", existing_target(path, self._prefix)):
+                return True
+        except ObjectNotFound:
+            return False
+
+    async def touch(self, path: str, etag: str, expires: int) -> bool:
+        return False  # reading it has moved its deadline already
+
+    async def list(self, listing: Listing) -> NoReturn:
+        raise NotOffered(f"{self._server.place} can't list objects: the protocol has no way")
+
+    def _check(self, conditions: Conditions) -> None:
+        if conditions is not UNCONDITIONAL:
+            raise NotOffered(
+                f"{self._server.place} obeys no conditions (if-match, if-none-match): write without"
+            )
+
+    @asynccontextmanager
+    async def _range(self, target: str, record: Record, span: Span) -> AsyncIterator[Answer]:
+        wanted = AS_STORED | {"range": f"bytes={span.start}-{span.stop - 1}"}
+        replaced = ObjectReplaced(f"{record.path!r} was replaced while it was read")
+        try:
+            async with self._server.ask("GET", target, wanted) as answer:
+                if self._record(record.path, answer).etag != record.etag:
+                    raise replaced
+                check_range(self._server.place, answer, span, record.size)
+                yield answer
+        except ObjectNotFound as error:
+            raise replaced from error
+
+    def _record(self, path: str, answer: Answer) -> Record:
+        try:
+            metadata = Metadata.from_response_headers(answer.headers.items())
+        except Malformed as error:
+            raise StoreMisanswered(f"{self._server.place}: {error}") from error
+        if metadata.time_created is None:
+            raise StoreMisanswered(f"{self._server.place} does not tell when {path!r} was written")
+        size = metadata.size if metadata.size is not None else stated_size(answer)
+        if size is None:
+            raise StoreMisanswered(f"{self._server.place} does not tell the size of {path!r}")
+        etag = etag_of(metadata, size)
+        created, expires = metadata.time_created, metadata.time_expires
+        return Record(path, size, etag, created, expires, attributes_of(metadata))
+
+
+def attributes_of(metadata: Metadata) -> Attributes:
+    expiration = metadata.expiration or MANUAL
+    return Attributes(
+        content_type=metadata.content_type,
+        encoding=metadata.compression,
+        by_client=metadata.compression is not None,
+        original_size=metadata.original_size,
+        policy=expiration.policy,
+        after=None if expiration.after is None else expiration.after // MICROSECOND,
+        origin=metadata.origin,
+        filename=metadata.filename,
+        custom=metadata.custom,
+    )
+
+
+def metadata_headers(attributes: Attributes) -> dict[str, str]:
+    """Raises BadRequest for what no header can say."""
+    after = None if attributes.after is None else attributes.after * MICROSECOND
+    metadata = Metadata(
+        content_type=attributes.content_type,
+        compression=attributes.encoding,
+        expiration=Expiration(attributes.policy, after),
+        origin=attributes.origin,
+        filename=attributes.filename,
+        custom=attributes.custom,
+    )
+    try:
+        return metadata.to_request_headers()
+    except Malformed as error:
+        raise BadRequest(str(error)) from error
+
+
+def etag_of(metadata: Metadata, size: int) -> str:
+    """What tells this version from others: the server's tag, or else when it was written."""
+    if metadata.etag is None:
+        return f"{metadata.time_created:x}-{size:x}"
+    suffix = encoded_etag("")
+    return metadata.etag.removesuffix(suffix) if metadata.compression else metadata.etag
+
+
+def stated_size(answer: Answer) -> int | None:
+    """Bytes of the whole object, where the answer says so."""
+    total = answer.headers.get("content-range", "").rpartition("/")[2]
+    size = total or answer.headers.get("content-length", "")
+    return int(size) if size.isdecimal() else None

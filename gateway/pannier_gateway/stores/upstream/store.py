@@ -1,0 +1,83 @@
+"""The store of a Bucket of type Upstream: first it finds out what the server is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from pannier_gateway.conditions import UNCONDITIONAL, Conditions
+from pannier_gateway.errors import ObjectNotFound, StoreMisanswered
+from pannier_gateway.stores import records
+from pannier_gateway.stores.base import Draft, Listing, Page, Reading, Record, Source
+from pannier_gateway.stores.upstream.hub import ASKED, HubStore
+from pannier_gateway.stores.upstream.plain import PlainStore
+from pannier_gateway.stores.upstream.server import MOST_TOLD, Server
+
+HEALTH = "/health"
+
+
+class UpstreamStore:
+    """Implements Store, by what fits the server: asked once, and for good when it has answered."""
+
+    def __init__(self, server: Server, prefix: str = "") -> None:
+        self._server = server
+        self._prefix = prefix
+        self._found: HubStore | PlainStore | None = None
+        self._asking = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<UpstreamStore {self._server.place}>"
+
+    def __str__(self) -> str:
+        """Where it is, and what was found there."""
+        found = "not asked yet" if self._found is None else self._found.told
+        return f"Upstream, {self._server.place}, {found}"
+
+    @property
+    def lost(self) -> bool:
+        """A server is asked anew each time: there is nothing to be lost."""
+        return False
+
+    async def find_out(self) -> HubStore | PlainStore:
+        """What the server is. Raises StoreMisanswered for none of the protocol."""
+        async with self._asking:
+            if self._found is None:
+                self._found = await self._ask()
+            return self._found
+
+    @asynccontextmanager
+    async def open(self, path: str) -> AsyncIterator[Reading]:
+        found = await self.find_out()
+        async with found.open(path) as reading:
+            yield reading
+
+    async def head(self, path: str) -> Record:
+        return await (await self.find_out()).head(path)
+
+    async def put(
+        self,
+        path: str,
+        source: Source,
+        draft: Callable[[], Draft],
+        conditions: Conditions = UNCONDITIONAL,
+    ) -> Record:
+        return await (await self.find_out()).put(path, source, draft, conditions)
+
+    async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
+        return await (await self.find_out()).delete(path, conditions)
+
+    async def touch(self, path: str, etag: str, expires: int) -> bool:
+        return await (await self.find_out()).touch(path, etag, expires)
+
+    async def list(self, listing: Listing) -> Page:
+        return await (await self.find_out()).list(listing)
+
+    async def _ask(self) -> HubStore | PlainStore:
+        try:
+            async with self._server.ask("GET", HEALTH, ASKED) as answer:
+                await answer.whole(MOST_TOLD)
+                speaks = answer.headers.get(records.HEADER) == records.VERSION
+        except ObjectNotFound as error:
+            raise StoreMisanswered(
+                f"{self._server.place} has no {HEALTH}: it is no objectstore, check endpoints"
+            ) from error
+        return (HubStore if speaks else PlainStore)(self._server, self._prefix)

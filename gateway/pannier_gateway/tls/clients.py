@@ -1,0 +1,76 @@
+"""Which usecases a client may touch, by what its certificate says it is. The rules are pure."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from pannier_gateway.errors import NotPermitted
+from pannier_gateway.settings import SettingsError
+
+ANY = "*"
+KINDS = ("URI", "DNS")  # of alternative names that say who somebody is
+
+PeerCertificate = Mapping[str, object]  # as ssl has it
+
+
+class Client(Struct, frozen=True, forbid_unknown_fields=True):
+    """`identity` is a SPIFFE id or DNS name, `spiffe://domain/path/*` all below, `*.domain` all of
+    one label more. Of `usecases` the name `*` stands for all."""
+
+    identity: str
+    usecases: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        name = self.identity.removesuffix("/*") if "://" in self.identity else self.identity
+        if ANY in name.removeprefix("*."):
+            raise ValueError(f"identity {self.identity!r}: '*' stands behind a '/' or before a '.'")
+
+    def is_one_of(self, identities: Iterable[str]) -> bool:
+        return any(self._is(each) for each in identities)
+
+    def _is(self, identity: str) -> bool:
+        if self.identity.endswith("/*"):
+            return identity.startswith(self.identity[:-1])
+        if self.identity.startswith("*."):
+            return identity.partition(".")[2] == self.identity[2:]
+        return identity == self.identity
+
+    def may_touch(self, usecase: str) -> bool:
+        return ANY in self.usecases or usecase in self.usecases
+
+
+class Clients(Struct, frozen=True, forbid_unknown_fields=True):
+    """All rules; who is named by none may touch nothing."""
+
+    clients: tuple[Client, ...]
+
+    def check(self, certificate: PeerCertificate, usecase: str) -> None:
+        """Raises NotPermitted."""
+        identities = identities_of(certificate)
+        known = [each for each in self.clients if each.is_one_of(identities)]
+        if not any(each.may_touch(usecase) for each in known):
+            raise NotPermitted(
+                f"{' or '.join(identities) or 'a certificate without a name'} may not touch the "
+                f"usecase {usecase!r}: it takes a rule in the file of --tls-clients"
+            )
+
+
+def identities_of(certificate: PeerCertificate) -> list[str]:
+    """The names that a certificate is for, of those kinds that say who somebody is."""
+    names = certificate.get("subjectAltName", ())
+    assert isinstance(names, tuple)
+    return [name for kind, name in names if kind in KINDS]
+
+
+def read_clients(path: Path) -> Clients:
+    """Raises SettingsError."""
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_bytes()), Clients)
+    except OSError as error:
+        raise SettingsError(f"--tls-clients {path}: {error.strerror}") from error
+    except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
+        told = " ".join(str(error).split())
+        raise SettingsError(f"--tls-clients {path}: {told}") from error

@@ -1,0 +1,75 @@
+"""The side of a hub: its certificate, and who may touch what, both as their files are now."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from pannier_gateway.errors import StoreRefused
+from pannier_gateway.settings import SettingsError
+from pannier_gateway.tls.clients import read_clients
+from pannier_gateway.tls.sides import ServerSide
+from pannier_gateway.tls.trust import LOOK_AGAIN_SECONDS, Trust, Trusts
+
+log = logging.getLogger("pannier.tls")
+
+LABEL = "--tls-listen"
+
+
+class Hub:
+    """What a TLS listener goes by. Raises SettingsError where it can't begin."""
+
+    def __init__(self, folder: Path, clients: Path) -> None:
+        self.trust = Trust(LABEL, ServerSide(folder))
+        self.clients = read_clients(clients)
+        self._file = clients
+        self._problem: str | None = None
+        try:
+            self.context = self.trust()
+        except StoreRefused as error:
+            raise SettingsError(f"--tls-dir: {error}") from error
+        self.context.sni_callback = self._renew
+
+    def __repr__(self) -> str:
+        return f"<Hub with {len(self.clients.clients)} rules, {self.trust!r}>"
+
+    @asynccontextmanager
+    async def following(self, trusts: Trusts) -> AsyncIterator[None]:
+        """Take up what changes in the files while the block lasts."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(trusts.following(self.trust, accept))
+            looking = asyncio.create_task(self._look_again_and_again())
+            stack.callback(looking.cancel)
+            yield
+
+    def admit(self, transport: asyncio.BaseTransport | None, usecase: str) -> None:
+        """Let a request through, or raise NotPermitted; who comes without TLS is of this pod."""
+        if transport is None:
+            raise ConnectionResetError("the client left")
+        if transport.get_extra_info("sslcontext") is not None:
+            self.clients.check(transport.get_extra_info("peercert") or {}, usecase)
+
+    async def look(self) -> None:
+        """Look at the rules once; those that can't be read leave the last good ones in force."""
+        try:
+            self.clients = await asyncio.to_thread(read_clients, self._file)
+            self._problem = None
+        except SettingsError as error:
+            if self._problem != str(error):
+                self._problem = str(error)
+                log.warning("clients refused", extra={"error": self._problem})
+
+    async def _look_again_and_again(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            await self.look()
+
+    def _renew(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        """A handshake begins, on the context that the listener was opened with."""
+        connection.context = self.trust()
+
+
+async def accept(_: ssl.SSLContext) -> None:
+    """Nobody can be asked: clients come by themselves."""

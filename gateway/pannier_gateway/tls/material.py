@@ -1,0 +1,82 @@
+"""What a TLS identity is made of: files in cert-manager's layout, and until when they count."""
+
+import ssl
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+from msgspec import Struct
+
+from pannier_gateway.config.model import TlsConfig
+from pannier_gateway.errors import StoreRefused
+
+CA, CERTIFICATE, KEY = "ca.crt", "tls.crt", "tls.key"
+
+
+class Files(Protocol):
+    """Where Secrets and ConfigMaps are."""
+
+    def read(self, name: str, key: str) -> bytes:
+        """Raises StoreRefused where nothing is."""
+        ...
+
+
+class Material(Struct, frozen=True):
+    """PEM, as it was read; None: not given."""
+
+    authority: str | None = None
+    certificate: bytes | None = None
+    key: bytes | None = None
+
+    @property
+    def expiries(self) -> dict[str, float]:
+        """When the certificate ends and when the first of the authorities does, in seconds since
+        the epoch. Raises ValueError for what is no certificate."""
+        certificate = self.certificate
+        authority = None if self.authority is None else self.authority.encode()
+        given = {"certificate": certificate, "authority": authority}
+        return {name: first_end(pem) for name, pem in given.items() if pem is not None}
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Have `context` show the certificate. Raises ssl.SSLError where the two do not fit."""
+        if self.certificate is None or self.key is None:
+            return
+        with TemporaryDirectory(prefix="pannier-") as folder:  # ssl takes files alone
+            files = {Path(folder) / CERTIFICATE: self.certificate, Path(folder) / KEY: self.key}
+            for file, pem in files.items():
+                file.touch(mode=0o600)
+                file.write_bytes(pem)
+            context.load_cert_chain(*map(str, files))
+
+
+def read_material(config: TlsConfig, files: Files) -> Material:
+    """What the tls block of a Bucket names. Raises StoreRefused where something is missing."""
+    if config.secret is None:
+        return Material(read_authority(config, files))
+    pair = (files.read(config.secret, name) for name in (CERTIFICATE, KEY))
+    return Material(read_authority(config, files), *pair)
+
+
+def read_authority(config: TlsConfig, files: Files) -> str | None:
+    """The bundle that the Bucket names; None: the system's own."""
+    if config.ca_config_map is not None:
+        return text_of(files.read(config.ca_config_map, config.ca_key or CA))
+    if config.secret is None:
+        return None
+    try:
+        return text_of(files.read(config.secret, CA))
+    except StoreRefused:
+        return None  # cert-manager leaves it out where a public authority has signed
+
+
+def text_of(pem: bytes) -> str:
+    return pem.decode("ascii", errors="replace")
+
+
+def first_end(pem: bytes) -> float:
+    """Raises ValueError."""
+    from cryptography.x509 import (  # noqa: PLC0415  # megabytes, for those that have certificates
+        load_pem_x509_certificates,
+    )
+
+    return min(each.not_valid_after_utc.timestamp() for each in load_pem_x509_certificates(pem))

@@ -1,0 +1,82 @@
+"""Keys of a store that change while pods run: their Secret is applied again, and that is all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+
+from support.binaries import ROOT
+from support.cluster import ControlPlane, running
+from support.node import ADDRESS
+from support.operators import eventually
+from support.pods import CONNECT, INJECTED, RESTRICTED, Shop
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+EXAMPLE = (ROOT / "examples" / "s3.yaml").read_text()
+LISTED_KEYS = ("AKIAPANNIERTESTING", "a/secret+key of the tests")
+NEW_KEYS = ("AKIAPANNIERROTATED", "another/secret+key of the tests")
+PORT = 7070
+STORE = f"{CONNECT}print(attachments.put(b'kept', 'letter'))\n"
+READ = f"{CONNECT}print(attachments.get('letter').payload.read())\n"
+
+
+@contextmanager
+def engine(folder: Path, keys: tuple[str, str]) -> Iterator[None]:
+    """An S3 engine on the node that takes these keys alone, with its bucket."""
+    folder.mkdir(exist_ok=True)
+    access, secret = keys
+    place = (f"--port={ADDRESS}:{PORT}", "posix", str(folder))
+    with running("versitygw", [f"--access={access}", f"--secret={secret}", *place], folder.parent):
+        eventually(lambda: has_bucket(keys), seconds=30)
+        yield
+
+
+def has_bucket(keys: tuple[str, str]) -> bool:
+    """Whether the engine is up, and has the bucket, which is made if need be."""
+    access, secret = keys
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://{ADDRESS}:{PORT}",
+        region_name="us-east-1",
+        aws_access_key_id=access,
+        aws_secret_access_key=secret,
+    )
+    try:
+        listed = [each["Name"] for each in client.list_buckets()["Buckets"]]
+    except BotoCoreError:
+        return False
+    return "objects" in listed or bool(client.create_bucket(Bucket="objects"))
+
+
+def manifests(namespace: str, keys: tuple[str, str]) -> str:
+    """The example, for pods of `namespace` and with these keys."""
+    changes = {"127.0.0.1": ADDRESS, "namespace: default": f"namespace: {namespace}"}
+    changed = EXAMPLE
+    for old, new in (changes | dict(zip(LISTED_KEYS, keys, strict=True))).items():
+        assert old in changed
+        changed = changed.replace(old, new)
+    return changed
+
+
+def test_a_running_gateway_takes_up_a_secret_that_rotates(
+    installed: ControlPlane, folder: Path
+) -> None:
+    shop = Shop(installed, installed.create_namespace(**RESTRICTED, **INJECTED))
+    shop.kubectl("apply", "--filename=-", given=manifests(shop.namespace, LISTED_KEYS))
+    shop.until_ready("attachments")
+    data = folder / "engine"
+    with engine(data, LISTED_KEYS):
+        pod = shop.start_pod("application")
+        assert pod.run(STORE) == "letter\n"
+    with engine(data, NEW_KEYS):
+        assert pod.refused(READ)
+
+        shop.kubectl("apply", "--filename=-", given=manifests(shop.namespace, NEW_KEYS))
+
+        eventually(lambda: not pod.refused(READ), seconds=90)
+        assert pod.run(READ) == "b'kept'\n"
+    assert pod.restarts == 0

@@ -1,0 +1,141 @@
+"""A gateway before a real engine, and a network or an engine that breaks: its clients go on."""
+
+import asyncio
+import random
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from pannier import Client, NotFound
+from pannier_gateway.threads import in_thread
+from support.engines import Engine, make_bucket, unfinished_uploads, versitygw
+from support.faultproxy import FaultProxy, Trouble
+from support.gateway import Gateway, running_gateway
+
+pytestmark = [pytest.mark.slow, pytest.mark.engines]
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "s3.yaml"
+MIB = 1 << 20
+NOISE = random.Random(8650).randbytes(24 * MIB)
+SIZES = (1000, 1000, 16_000, 300_000, MIB, 10 * MIB)
+USERS, OPERATIONS = 6, 40
+TROUBLE = Trouble(resets=0.8, within=16 * MIB, stalls=0.002, stall_seconds=1.0)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with versitygw(tmp_path / "engine") as running:
+        make_bucket(running)
+        yield running
+
+
+@pytest.fixture
+def users() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(USERS) as threads:
+        yield threads
+
+
+def gateway_over(folder: Path, port: int) -> AbstractContextManager[Gateway]:
+    """A gateway whose store is at `port`."""
+    file = folder / "s3.yaml"
+    text = EXAMPLE.read_text().replace("127.0.0.1:7070", f"127.0.0.1:{port}")
+    file.write_text(text.replace("compression: Zstd", "compression: None"))
+    return running_gateway(folder / "data", manifests=file)
+
+
+def total(gateway: Gateway, name: str) -> float:
+    """Of a counter or gauge, over all labels."""
+    with urlopen(f"{gateway.admin_url}/metrics") as page:
+        text = page.read().decode()
+    return sum(map(float, re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)))
+
+
+def use(url: str, seed: int) -> int:
+    """One user's operations on keys of their own, each of which has to come out as it should; how
+    many bytes were moved."""
+    dice = random.Random(seed)
+    kept: dict[str, bytes] = {}
+    moved = 0
+    with Client(url) as pannier:
+        session = pannier.session("attachments", user=seed)
+        for _ in range(OPERATIONS):
+            key = f"k{dice.randrange(4)}"
+            match dice.random():
+                case chance if chance < 0.45:
+                    body = piece_of_noise(dice)
+                    session.put(halves(body) if dice.random() < 0.5 else body, key)
+                    kept[key] = body
+                case chance if chance < 0.5:
+                    session.delete(key)
+                    kept.pop(key, None)
+                case _ if key in kept:
+                    assert session.get(key).read() == kept[key]
+                case _:
+                    with pytest.raises(NotFound):
+                        session.get(key)
+            moved += len(kept.get(key, b""))
+        assert sorted(each.key for each in session.list()) == sorted(kept)
+    return moved
+
+
+def piece_of_noise(dice: random.Random) -> bytes:
+    size = dice.choice(SIZES)
+    start = dice.randrange(len(NOISE) - size)
+    return NOISE[start : start + size]
+
+
+def halves(body: bytes) -> list[bytes]:
+    """A body whose length nobody is told."""
+    return [body[: len(body) // 2], body[len(body) // 2 :]]
+
+
+async def test_a_storm_is_not_noticed(
+    engine: Engine, users: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    async with FaultProxy.run(engine.port, TROUBLE, random.Random(1)) as proxy:
+        with gateway_over(tmp_path, proxy.port) as gateway:
+            moved = await asyncio.gather(
+                *(in_thread(users, partial(use, gateway.url, seed)) for seed in range(USERS))
+            )
+            mended = await in_thread(users, partial(total, gateway, "pannier_retries_total"))
+            held = await in_thread(users, partial(total, gateway, "pannier_body_bytes"))
+
+    assert sum(moved) > 100 * MIB
+    assert proxy.resets > 10
+    assert mended > 0
+    assert held == 0
+    assert unfinished_uploads(engine, "objects") == set()
+
+
+async def test_an_upload_outlives_the_death_of_its_store(
+    engine: Engine, users: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    died = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def body() -> Iterator[bytes]:
+        yield NOISE[: 12 * MIB]
+        engine.kill()
+        loop.call_soon_threadsafe(died.set)
+        yield NOISE[12 * MIB :]
+
+    def upload(url: str) -> bytes:
+        with Client(url) as pannier:
+            session = pannier.session("attachments", org=1)
+            session.put(body(), "k")
+            return session.get("k").read()
+
+    with gateway_over(tmp_path, engine.port) as gateway:
+        uploading = asyncio.ensure_future(in_thread(users, partial(upload, gateway.url)))
+        await died.wait()
+        retries = partial(total, gateway, "pannier_retries_total")
+        while await in_thread(users, retries) == 0:
+            assert not uploading.done()
+        with versitygw(engine.folder, engine.port):
+            assert await uploading == NOISE

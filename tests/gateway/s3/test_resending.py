@@ -1,0 +1,175 @@
+"""Uploads in parts, of which some fail or lose their answers: only those are sent again."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from pannier_gateway.conditions import UNCONDITIONAL, Conditions
+from pannier_gateway.errors import PreconditionFailed, StoreRefused, StoreUnavailable
+from pannier_gateway.metrics import ResilienceMetrics
+from pannier_gateway.resilience.retry import Timing
+from pannier_gateway.resilience.stack import Resilience, Shared
+from pannier_gateway.stores.base import Attributes, Buffer, Draft, Store
+from pannier_gateway.stores.s3.bucket import S3Bucket
+from support.engines import VERSITYGW, Engine, store_of, unfinished_uploads
+from support.faulty import VirtualTime, silent, unreachable
+from support.stores import Body, draft, put, read, streamed
+
+pytestmark = pytest.mark.engines
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LONG = bytes(range(256)) * 70_000  # three parts
+SHORT = LONG[:300_000]
+CREATE = Conditions(if_none_match=("*",))
+EVERY = ["begin_upload", "upload_part", "end_upload"]
+
+
+def around(bucket: S3Bucket) -> Store:
+    """All of the resilience, for which no time passes."""
+    time = VirtualTime()
+    shared = Shared(
+        ResilienceMetrics(CollectorRegistry()),
+        lambda: 0.0,
+        ThreadPoolExecutor(1),
+        timing=Timing(time.now, time.sleep),
+    )
+    resilience = Resilience("b", shared)
+    store = store_of(bucket, VERSITYGW, given=resilience)
+    return resilience.around(store, sends_parts_again=True)
+
+
+class Troubled:
+    """Has the calls to methods of a bucket fail, each once, before or after they are done."""
+
+    def __init__(self, bucket: S3Bucket, patch: pytest.MonkeyPatch) -> None:
+        self.calls: list[str] = []
+        self._bucket = bucket
+        self._patch = patch
+
+    def fail(self, name: str, error: Exception, *, done: bool, times: int = 1) -> None:
+        method = getattr(self._bucket, name)
+        self._patch.setattr(self._bucket, name, self._failing(method, [error] * times, done))
+
+    def _failing(
+        self, method: Callable[P, Awaitable[T]], errors: list[Exception], done: bool
+    ) -> Callable[P, Awaitable[T]]:
+        left = deque(errors)
+
+        async def call(*args: P.args, **named: P.kwargs) -> T:
+            self.calls.append(method.__name__)
+            if left and not done:
+                raise left.popleft()
+            result = await method(*args, **named)
+            if left:
+                raise left.popleft()
+            return result
+
+        return call
+
+
+@pytest.fixture
+def troubled(bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> Troubled:
+    return Troubled(bucket, monkeypatch)
+
+
+@pytest.mark.parametrize("conditions", [UNCONDITIONAL, CREATE])
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("name", EVERY)
+async def test_what_fails_is_sent_again_and_the_object_is_whole(
+    bucket: S3Bucket, troubled: Troubled, name: str, done: bool, conditions: Conditions
+) -> None:
+    troubled.fail(name, silent(), done=done)
+    store = around(bucket)
+
+    record = await put(store, "k", streamed(LONG, 1 << 20), conditions)
+
+    assert await store.head("k") == record
+    assert await read(store, "k") == LONG
+
+
+@pytest.mark.parametrize("name", ["upload_part", "end_upload"])
+async def test_nothing_is_left_behind(
+    bucket: S3Bucket, troubled: Troubled, strict: Engine, name: str
+) -> None:
+    troubled.fail(name, silent(), done=True)
+
+    await put(around(bucket), "k", streamed(LONG, 1 << 20))
+
+    assert unfinished_uploads(strict, bucket.name) == set()
+
+
+async def test_parts_that_arrived_are_not_sent_again(bucket: S3Bucket, troubled: Troubled) -> None:
+    troubled.fail("upload_part", unreachable(), done=False, times=3)
+
+    await put(around(bucket), "k", streamed(LONG, 1 << 20))
+
+    assert troubled.calls == ["upload_part"] * (3 + 3)
+
+
+@pytest.mark.parametrize("conditions", [UNCONDITIONAL, CREATE])
+@pytest.mark.parametrize("done", [False, True])
+async def test_a_short_stream_is_sent_again_too(
+    bucket: S3Bucket, troubled: Troubled, done: bool, conditions: Conditions
+) -> None:
+    troubled.fail("put", silent(), done=done)
+    store = around(bucket)
+
+    record = await put(store, "k", streamed(SHORT), conditions)
+
+    assert await store.head("k") == record
+    assert await read(store, "k") == SHORT
+
+
+async def test_who_comes_second_is_told_so_although_the_first_answer_was_lost(
+    bucket: S3Bucket, troubled: Troubled
+) -> None:
+    store = around(bucket)
+    await put(store, "k", b"first")
+    troubled.fail("put", silent(), done=False)
+
+    with pytest.raises(PreconditionFailed):
+        await put(store, "k", streamed(SHORT), CREATE)
+
+    assert await read(store, "k") == b"first"
+
+
+async def test_the_size_before_compression_is_written_though_the_answer_was_lost(
+    bucket: S3Bucket, troubled: Troubled
+) -> None:
+    troubled.fail("head", silent(), done=True)  # which looks for what is to be described anew
+    store = around(bucket)
+    ended = False
+
+    class Squeezed(Body):
+        async def __aiter__(self) -> AsyncIterator[Buffer]:
+            nonlocal ended
+            async for piece in super().__aiter__():
+                yield piece
+            ended = True
+
+    def drafted() -> Draft:
+        size = 12345 if ended else None
+        return draft(attributes=Attributes(encoding="zstd", original_size=size))()
+
+    await store.put("k", Squeezed([LONG]), drafted)
+
+    assert (await store.head("k")).attributes.original_size == 12345
+
+
+@pytest.mark.parametrize("error", [StoreRefused("no"), StoreUnavailable("never")])
+async def test_an_upload_that_comes_to_nothing_leaves_nothing(
+    bucket: S3Bucket, troubled: Troubled, strict: Engine, error: Exception
+) -> None:
+    troubled.fail("upload_part", error, done=False, times=100)
+
+    with pytest.raises(type(error)):
+        await put(around(bucket), "k", streamed(LONG, 1 << 20))
+
+    assert unfinished_uploads(strict, bucket.name) == set()
+    assert len(troubled.calls) == (1 if isinstance(error, StoreRefused) else 7)

@@ -1,0 +1,84 @@
+"""Who may touch what: the rules, and the file that they are in."""
+
+from pathlib import Path
+
+import pytest
+
+from pannier_gateway.errors import NotPermitted
+from pannier_gateway.settings import SettingsError
+from pannier_gateway.tls.clients import Client, Clients, read_clients
+
+RULES = Clients(
+    (
+        Client("spiffe://prod/ns/shop/sa/web", ("attachments", "thumbnails")),
+        Client("spiffe://prod/ns/batch/*", ("reports",)),
+        Client("*.ops.svc", ("*",)),
+        Client("build.svc", ("caches",)),
+    )
+)
+
+
+def shown(*names: tuple[str, str]) -> dict[str, object]:
+    return {"subject": ((("commonName", "root.ops.svc"),),), "subjectAltName": names}
+
+
+@pytest.mark.parametrize(
+    ("name", "usecase", "may"),
+    [
+        (("URI", "spiffe://prod/ns/shop/sa/web"), "attachments", True),
+        (("URI", "spiffe://prod/ns/shop/sa/web"), "reports", False),
+        (("URI", "spiffe://prod/ns/shop/sa/web2"), "attachments", False),
+        (("URI", "spiffe://test/ns/shop/sa/web"), "attachments", False),
+        (("URI", "spiffe://prod/ns/batch/sa/x"), "reports", True),
+        (("URI", "spiffe://prod/ns/batch"), "reports", False),
+        (("URI", "spiffe://prod/ns/batch2/sa/x"), "reports", False),
+        (("DNS", "a.ops.svc"), "anything", True),
+        (("DNS", "a.b.ops.svc"), "anything", False),
+        (("DNS", "ops.svc"), "anything", False),
+        (("DNS", "build.svc"), "caches", True),
+        (("email", "build.svc"), "caches", False),
+        (("IP Address", "build.svc"), "caches", False),
+    ],
+)
+def test_a_name_opens_what_its_rule_says(name: tuple[str, str], usecase: str, may: bool) -> None:
+    if may:
+        RULES.check(shown(("DNS", "unknown"), name), usecase)
+    else:
+        with pytest.raises(NotPermitted, match=usecase):
+            RULES.check(shown(name), usecase)
+
+
+def test_a_certificate_without_names_opens_nothing() -> None:
+    for certificate in ({}, shown()):
+        with pytest.raises(NotPermitted, match="without a name"):
+            RULES.check(certificate, "attachments")
+
+
+def test_rules_are_read_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "clients.yaml"
+    file.write_text("clients:\n- identity: a.svc\n  usecases: [one, two]\n")
+
+    assert read_clients(file) == Clients((Client("a.svc", ("one", "two")),))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "Expected `object`"),
+        ("clients: {}", "Expected `array`"),
+        ("clients: [{identity: a}]", "missing required field `usecases`"),
+        ("clients: [{identity: a, usecases: [], usecase: b}]", "unknown field `usecase`"),
+        ("clients: [{identity: 'a*', usecases: []}]", r"'\*' stands behind"),
+        ("clients: [{identity: '*', usecases: []}]", r"'\*' stands behind"),
+        ("clients: [{identity: 'spiffe://*/ns', usecases: []}]", r"'\*' stands behind"),
+        ("clients: [", "expected the node content"),
+    ],
+)
+def test_a_file_that_can_not_be_used_says_why(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "clients.yaml"
+    file.write_text(text)
+
+    with pytest.raises(SettingsError, match=said):
+        read_clients(file)
+    with pytest.raises(SettingsError, match="No such file"):
+        read_clients(tmp_path / "none")

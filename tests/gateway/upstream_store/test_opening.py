@@ -1,0 +1,193 @@
+"""A Bucket of type Upstream as a store: what the server is taken for, tokens, refusals, paths."""
+
+import asyncio
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pannier.protocol.names import Scopes, storage_prefix
+from pannier.protocol.target import parse_target
+from pannier_gateway.config.model import BucketConfig, ResilienceConfig, UpstreamConfig
+from pannier_gateway.errors import (
+    BadRequest,
+    NotOffered,
+    ObjectNotFound,
+    PannierError,
+    StoreBusy,
+    StoreFull,
+    StoreMisanswered,
+    StoreRefused,
+    StoreTimedOut,
+    StoreUnavailable,
+)
+from pannier_gateway.stores.base import Listing
+from pannier_gateway.stores.secrets import MountedSecrets
+from pannier_gateway.stores.upstream import opened
+from pannier_gateway.stores.upstream.refusals import refused
+from pannier_gateway.stores.upstream.targets import listing_target, place_of, target_of
+from pannier_gateway.stores.upstream.token import BearerToken
+from pannier_gateway.tls.trust import Trusts
+from support.engines import provision
+from support.scripted import ScriptedServer, answer, serving
+
+NO_TOKEN = UpstreamConfig()
+UPSTREAM = UpstreamConfig(token_secret="hub", token_key="token")
+OK = answer("200 OK", b"OK")
+A_GATEWAY = answer("200 OK", b"OK", "x-pannier-record: 1")
+
+
+def config(server: ScriptedServer, upstream: UpstreamConfig = NO_TOKEN) -> BucketConfig:
+    return BucketConfig(
+        namespace="ns",
+        name="n",
+        type="Upstream",
+        access="ReadWrite",
+        deletion_policy="Retain",
+        endpoints=(server.url.rstrip("/"),),
+        upstream=upstream,
+        resilience=ResilienceConfig(),
+    )
+
+
+async def turns() -> None:
+    for _ in range(5):  # in which sockets are closed: the server's thread waits for that
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("health", "said"),
+    [(A_GATEWAY, "every promise"), (OK, "no gateway: conditional writes and lists are refused")],
+    ids=["a gateway", "another"],
+)
+async def test_a_server_is_asked_once_what_it_is(tmp_path: Path, health: bytes, said: str) -> None:
+    with serving((health, health)) as server:
+        secrets = MountedSecrets(tmp_path)
+        async with opened(config(server), secrets, Trusts(), provision()) as store:
+            assert "not asked yet" in str(store)
+            await store.find_out()
+            await store.find_out()
+            assert said in str(store)
+        await turns()
+
+    assert [each.target for each in server.requests] == ["/health"]
+    assert server.request.headers["host"] == urlsplit(server.url).netloc
+
+
+async def test_what_has_no_health_is_no_objectstore(tmp_path: Path) -> None:
+    with serving(answer("404 Not Found")) as server:
+        secrets = MountedSecrets(tmp_path)
+        async with opened(config(server), secrets, Trusts(), provision()) as store:
+            with pytest.raises(StoreMisanswered, match="no objectstore"):
+                await store.head("shared/objects/k")
+        await turns()
+
+
+async def test_the_token_of_the_secret_goes_with_every_request(tmp_path: Path) -> None:
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "token").write_text("abc.def\n")
+    with serving((A_GATEWAY, answer("404 Not Found"))) as server:
+        secrets = MountedSecrets(tmp_path)
+        async with opened(config(server, UPSTREAM), secrets, Trusts(), provision()) as store:
+            with pytest.raises(ObjectNotFound):
+                await store.head("shared/objects/k")
+        await turns()
+
+    assert {each.headers["authorization"] for each in server.requests} == {"Bearer abc.def"}
+
+
+def test_a_token_is_read_again_and_a_bad_one_leaves_the_last_in_force(tmp_path: Path) -> None:
+    now = 0.0
+    (tmp_path / "hub").mkdir()
+    file = tmp_path / "hub" / "token"
+    token = BearerToken(MountedSecrets(tmp_path), "hub", "token", lambda: now)
+    for bad in ("", "two\nlines", "é"):
+        file.write_text(bad)
+        with pytest.raises(StoreRefused, match="no token"):
+            token.headers()
+
+    shown = []
+    for text in ("one", "two", "", "three"):
+        file.write_text(text)
+        shown.append(token.headers()["authorization"])
+        now += 1.0
+    file.write_text("four")
+    now -= 0.5
+
+    assert shown == ["Bearer one", "Bearer two", "Bearer two", "Bearer three"]
+    assert token.headers() == {"authorization": "Bearer three"}
+
+
+@pytest.mark.parametrize(
+    ("status", "wait", "kind"),
+    [
+        (400, None, BadRequest),
+        (401, None, StoreRefused),
+        (403, None, StoreRefused),
+        (404, None, StoreRefused),
+        (405, None, NotOffered),
+        (418, None, StoreMisanswered),
+        (301, None, StoreMisanswered),
+        (429, "7", StoreBusy),
+        (500, None, StoreUnavailable),
+        (501, None, NotOffered),
+        (502, None, StoreRefused),
+        (503, None, StoreUnavailable),
+        (503, "2", StoreBusy),
+        (503, "soon", StoreUnavailable),
+        (504, None, StoreTimedOut),
+        (507, None, StoreFull),
+    ],
+)
+def test_a_refusal_is_the_error_that_it_means(
+    status: int, wait: str | None, kind: type[PannierError]
+) -> None:
+    error = refused("Bucket ns/n (at there)", status, wait, b'{"detail": "because"}')
+
+    assert type(error) is kind
+    assert kind is StoreFull or ("because" in str(error) and "ns/n" in str(error))
+    assert not isinstance(error, StoreBusy) or error.wait == float(wait or 0)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b'{"detail": 1}', b"[]"])
+def test_a_refusal_in_other_words_is_shown_as_it_is(body: bytes) -> None:
+    assert "refuses (403)" in str(refused("there", 403, None, body))
+
+
+WORDS = st.text("abcXYZ019_-()$!+'", min_size=1, max_size=8)
+SCOPES = st.lists(st.tuples(WORDS, WORDS), max_size=3).map(lambda pairs: Scopes(tuple(pairs)))
+USECASES = st.just("objects") | st.from_regex("[A-Za-z0-9_-]{3,20}", fullmatch=True)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30)
+KEYS = st.sampled_from(["objects/", "/objects/", "a/objects/b", "../x", "a.b/objects/"]) | TEXT
+
+
+@given(USECASES, SCOPES, KEYS)
+def test_a_path_is_asked_for_where_it_came_from(usecase: str, scopes: Scopes, key: str) -> None:
+    path = storage_prefix(usecase, scopes) + key
+
+    found = parse_target(target_of(path, "team/"))
+
+    assert place_of(path) == (usecase, scopes, key)
+    assert found == (usecase, scopes, f"team/{key}", {})
+
+
+@given(USECASES, SCOPES, KEYS, KEYS, st.sampled_from(["", "/", "é&="]))
+def test_a_listing_is_asked_for_as_it_is_meant(
+    usecase: str, scopes: Scopes, prefix: str, after: str, delimiter: str
+) -> None:
+    base = storage_prefix(usecase, scopes)
+
+    found = parse_target(listing_target(Listing(base + prefix, base + after, 7, delimiter), ""))
+
+    assert found is not None
+    assert found[:3] == (usecase, scopes, None)
+    given = {"prefix": prefix, "start_after": after, "limit": "7", "delimiter": delimiter}
+    assert found.query == {name: text for name, text in given.items() if text}
+
+
+@pytest.mark.parametrize("path", ["", "a", "shared/k", "sh/objects/k", "shared/org/objects/k"])
+def test_a_path_that_no_usecase_has_is_no_target(path: str) -> None:
+    with pytest.raises(BadRequest, match="no path of a usecase"):
+        target_of(path, "")

@@ -1,0 +1,34 @@
+"""Pannier on a cluster with a node, installed by its chart with the images of now."""
+
+from support import images
+from support.charts import CHART, NAMESPACE, RELEASE, helm
+from support.cluster import ControlPlane
+
+_WHERE = ("--namespace", NAMESPACE)
+_READY = ("--wait", "--timeout=2m")
+_VALUES = (
+    f"--set=images.operator.repository={images.OPERATOR},images.operator.tag={images.TAG}",
+    f"--set=images.gateway.repository={images.GATEWAY},images.gateway.tag={images.TAG}",
+)
+
+
+def install(plane: ControlPlane) -> None:
+    """Returns once operator and injectors are ready."""
+    _helm(plane, "install", RELEASE, str(CHART), *_VALUES, "--create-namespace", *_READY)
+
+
+def upgrade(plane: ControlPlane, **values: str) -> None:
+    """The same, with these values on top; a dot in a name is `__` here."""
+    changed = [f"--set={name.replace('__', '.')}={value}" for name, value in values.items()]
+    _helm(plane, "upgrade", RELEASE, str(CHART), "--reset-then-reuse-values", *changed, *_READY)
+
+
+def uninstall(plane: ControlPlane) -> None:
+    """Returns once the pods are gone, too."""
+    _helm(plane, "uninstall", RELEASE, "--wait")
+    of_ours = f"--selector=app.kubernetes.io/instance={RELEASE}"
+    plane.kubectl("wait", "--for=delete", "pod", of_ours, *_WHERE, "--timeout=90s")
+
+
+def _helm(plane: ControlPlane, *arguments: str) -> None:
+    helm(*arguments, *_WHERE, kubeconfig=plane.kubeconfig)
