@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec.structs import asdict
 
 from pannier_gateway.config import crds
 from pannier_gateway.settings import parse_settings
@@ -231,7 +232,7 @@ def test_the_injector_understands_its_arguments(values: Path) -> None:
     found = injecting.settings_of(parser.parse_args(arguments))
 
     assert command == "injector"
-    assert found.sidecar == sidecar(values)
+    assert asdict(found.sidecar) == asdict(sidecar(values))
     assert found.namespace == NAMESPACE
     pod = one(objects, "Deployment", "-injector")["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > found.linger + 6  # for reviews under way
