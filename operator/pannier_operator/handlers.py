@@ -76,7 +76,6 @@ def settings() -> kopf.OperatorSettings:
     found.watching.reconnect_backoff = 1
     found.watching.chunk_size = 500
     found.watching.label_selectors[CONFIG_MAPS.version, CONFIG_MAPS.plural] = CONFIG_SELECTOR
-    found.queueing.idle_timeout = 0.01  # a task per object that has news ends at once
     found.networking.request_timeout = 30
     found.networking.connect_timeout = 10
     found.networking.error_backoffs = Backoff(longest=30.0)

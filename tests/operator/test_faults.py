@@ -10,7 +10,7 @@ from support.cluster import ADMIN, running_control_plane
 from support.manifests import bucket, usecase
 from support.operators import Json, Place, Working, eventually, logged, process, working
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.unsettled]
 
 KINDS = ("Usecase", "Bucket")
 WRITES = {"create", "update", "patch", "delete"}
