@@ -18,9 +18,10 @@ from pannier_gateway.clock import Clock, system_clock
 from pannier_gateway.config.model import ResilienceConfig
 from pannier_gateway.metrics import ResilienceMetrics
 from pannier_gateway.resilience.stack import Resilience, Shared
+from pannier_gateway.stores.connecting import Entrance
 from pannier_gateway.stores.provision import Provision
 from pannier_gateway.stores.s3 import S3Store
-from pannier_gateway.stores.s3.bucket import Address, Entrance, S3Bucket
+from pannier_gateway.stores.s3.bucket import Address, S3Bucket
 from pannier_gateway.stores.s3.credentials import CredentialSource
 from pannier_gateway.stores.s3.signing import Credentials, Signer
 from pannier_gateway.stores.s3.store import Rules

@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.span import Span
+from pannier_gateway.stores.around import StoreAround
 from pannier_gateway.stores.base import (
     Buffer,
     Draft,
@@ -24,22 +25,13 @@ CHOPS = (0, 1, 7, 4096, 0, 65_535, 262_144, 3)  # bytes in a piece, over and ove
 Pieces = AsyncGenerator[Buffer, None]
 
 
-class Wrapped:
+class Wrapped(StoreAround):
     """A store that hands everything on; kinds of trouble override what they trouble."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._store!r}>"
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Reading]:
         async with self._store.open(path) as reading:
             yield Altered(reading, self.outgoing)
-
-    async def head(self, path: str) -> Record:
-        return await self._store.head(path)
 
     async def put(
         self,
@@ -49,15 +41,6 @@ class Wrapped:
         conditions: Conditions = UNCONDITIONAL,
     ) -> Record:
         return await self._store.put(path, Incoming(source, self.incoming), draft, conditions)
-
-    async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
-        return await self._store.delete(path, conditions)
-
-    async def touch(self, path: str, etag: str, expires: int) -> bool:
-        return await self._store.touch(path, etag, expires)
-
-    async def list(self, listing: Listing) -> Page:
-        return await self._store.list(listing)
 
     async def incoming(self, pieces: AsyncIterator[Buffer]) -> Pieces:
         """What the store is given of a body that is put."""

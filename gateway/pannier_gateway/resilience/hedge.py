@@ -9,16 +9,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from time import monotonic
-from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
-from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import ClientError, PannierError
 from pannier_gateway.resilience.failures import judge
 from pannier_gateway.resilience.firstbyte import FirstBytes
-from pannier_gateway.stores.base import Draft, Listing, Page, Reading, Record, Source, Store
+from pannier_gateway.stores.around import OpeningAround, StoreAround
+from pannier_gateway.stores.base import Reading, Record, Store
 
 T = TypeVar("T")
 
@@ -262,15 +261,12 @@ def answered(second: asyncio.Task[T]) -> bool:
     return error is None or isinstance(error, ClientError)
 
 
-class HedgeStore:
+class HedgeStore(StoreAround):
     """The Store seam around another store, some of whose reads are late."""
 
     def __init__(self, store: Store, hedging: Hedging) -> None:
-        self._store = store
+        super().__init__(store)
         self._hedging = hedging
-
-    def __repr__(self) -> str:
-        return f"<HedgeStore {self._store!r}>"
 
     def open(self, path: str) -> AbstractAsyncContextManager[Reading]:
         if self._hedging.policy.enabled:
@@ -287,33 +283,15 @@ class HedgeStore:
         race = Race(self._hedging, self._hedging.head, head, nothing_held)
         return await race.run(head())
 
-    async def put(
-        self,
-        path: str,
-        source: Source,
-        draft: Callable[[], Draft],
-        conditions: Conditions = UNCONDITIONAL,
-    ) -> Record:
-        return await self._store.put(path, source, draft, conditions)
-
-    async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
-        return await self._store.delete(path, conditions)
-
-    async def touch(self, path: str, etag: str, expires: int) -> bool:
-        return await self._store.touch(path, etag, expires)
-
-    async def list(self, listing: Listing) -> Page:
-        return await self._store.list(listing)
-
 
 async def nothing_held(_: Record) -> None:
     """A record needs no giving back."""
 
 
-class HedgedOpening:
+class HedgedOpening(OpeningAround):
     """Opening an object, twice where the first time is late."""
 
-    __slots__ = ("_hedging", "_opening", "_path", "_second", "_store")
+    __slots__ = ("_hedging", "_path", "_second", "_store")
 
     def __init__(self, store: Store, hedging: Hedging, path: str) -> None:
         self._store = store
@@ -328,14 +306,6 @@ class HedgedOpening:
         if race.second_won:
             self._opening = self._second
         return reading
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        return await self._opening.__aexit__(kind, error, trace)
 
     async def _open_second(self) -> Reading:
         self._second = self._store.open(self._path)

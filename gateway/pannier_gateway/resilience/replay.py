@@ -5,7 +5,6 @@ attributes and its checksum is the one that was sent.
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from awscrt.checksums import crc64nvme
@@ -17,12 +16,13 @@ from pannier_gateway.resilience.failures import judge
 from pannier_gateway.resilience.retry import Retrier
 from pannier_gateway.resilience.spool import Spool, Tape
 from pannier_gateway.span import Span
-from pannier_gateway.stores.base import Buffer, Draft, Listing, Page, Reading, Record, Source, Store
+from pannier_gateway.stores.around import StoreAround
+from pannier_gateway.stores.base import Buffer, Draft, Record, Source, Store
 
 Count = Callable[[str], None]
 
 
-class ReplayStore:
+class ReplayStore(StoreAround):
     """The Store seam around another store, whose uploads fail and lose their answers.
 
     `torn` counts uploads that can't be sent again, by reason; `sought` those that were looked for:
@@ -32,20 +32,11 @@ class ReplayStore:
     def __init__(
         self, store: Store, trying: "Trying", spool: Spool, torn: Count, sought: Count
     ) -> None:
-        self._store = store
+        super().__init__(store)
         self._trying = trying
         self._spool = spool
         self._torn = torn
         self._sought = sought
-
-    def __repr__(self) -> str:
-        return f"<ReplayStore {self._store!r}>"
-
-    def open(self, path: str) -> AbstractAsyncContextManager[Reading]:
-        return self._store.open(path)
-
-    async def head(self, path: str) -> Record:
-        return await self._store.head(path)
 
     async def put(
         self,
@@ -65,15 +56,6 @@ class ReplayStore:
             return await streamed.run("put", sending.attempt, sending.able)
         finally:
             await tape.close()
-
-    async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
-        return await self._store.delete(path, conditions)
-
-    async def touch(self, path: str, etag: str, expires: int) -> bool:
-        return await self._store.touch(path, etag, expires)
-
-    async def list(self, listing: Listing) -> Page:
-        return await self._store.list(listing)
 
 
 class Trying(NamedTuple):

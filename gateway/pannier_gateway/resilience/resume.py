@@ -7,16 +7,15 @@ that has been replaced ends the download; it is never spliced.
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
-from types import TracebackType
 
 from msgspec import Struct
 
-from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import Damaged, PannierError, StoreUnavailable
 from pannier_gateway.resilience.failures import Failure, judge
 from pannier_gateway.resilience.retry import TIMING, Timing
 from pannier_gateway.span import Span
-from pannier_gateway.stores.base import Buffer, Draft, Listing, Page, Reading, Record, Source, Store
+from pannier_gateway.stores.around import OpeningAround, StoreAround
+from pannier_gateway.stores.base import Buffer, Reading, Store
 
 Count = Callable[[str, str], None]  # the reason of a break, and what became of it
 
@@ -106,45 +105,21 @@ class Resumer:
         return float(longest * self._timing.chance())
 
 
-class ResumeStore:
+class ResumeStore(StoreAround):
     """The Store seam around another store whose downloads break off."""
 
     def __init__(self, store: Store, resumer: Resumer) -> None:
-        self._store = store
+        super().__init__(store)
         self._resumer = resumer
-
-    def __repr__(self) -> str:
-        return f"<ResumeStore {self._store!r}>"
 
     def open(self, path: str) -> "ResumedOpening":
         return ResumedOpening(self._store.open(path), self._resumer)
 
-    async def head(self, path: str) -> Record:
-        return await self._store.head(path)
 
-    async def put(
-        self,
-        path: str,
-        source: Source,
-        draft: Callable[[], Draft],
-        conditions: Conditions = UNCONDITIONAL,
-    ) -> Record:
-        return await self._store.put(path, source, draft, conditions)
-
-    async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
-        return await self._store.delete(path, conditions)
-
-    async def touch(self, path: str, etag: str, expires: int) -> bool:
-        return await self._store.touch(path, etag, expires)
-
-    async def list(self, listing: Listing) -> Page:
-        return await self._store.list(listing)
-
-
-class ResumedOpening:
+class ResumedOpening(OpeningAround):
     """Opening an object; one that is at hand at once needs nothing further."""
 
-    __slots__ = ("_opening", "_resumer")
+    __slots__ = ("_resumer",)
 
     def __init__(self, opening: AbstractAsyncContextManager[Reading], resumer: Resumer) -> None:
         self._opening = opening
@@ -153,14 +128,6 @@ class ResumedOpening:
     async def __aenter__(self) -> Reading:
         reading = await self._opening.__aenter__()
         return ResumedReading(reading, self._resumer) if reading.whole is None else reading
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        return await self._opening.__aexit__(kind, error, trace)
 
 
 class ResumedReading:

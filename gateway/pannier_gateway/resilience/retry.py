@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from random import random
 from time import monotonic
-from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
@@ -18,7 +17,8 @@ from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import ObjectNotFound, PannierError, PreconditionFailed
 from pannier_gateway.resilience.budget import RetryBudget
 from pannier_gateway.resilience.failures import Failure, judge
-from pannier_gateway.stores.base import Draft, Listing, Page, Reading, Record, Source, Store
+from pannier_gateway.stores.around import OpeningAround, StoreAround
+from pannier_gateway.stores.base import Listing, Page, Reading, Record, Store
 
 T = TypeVar("T")
 
@@ -169,30 +169,18 @@ class Retrier:
             self._count(operation, failure.reason, refusal)
 
 
-class RetryStore:
+class RetryStore(StoreAround):
     """The Store seam around another store, whose failures pass. A body is put once."""
 
     def __init__(self, store: Store, retrier: Retrier) -> None:
-        self._store = store
+        super().__init__(store)
         self._retrier = retrier
-
-    def __repr__(self) -> str:
-        return f"<RetryStore {self._store!r}>"
 
     def open(self, path: str) -> "RetriedOpening":
         return RetriedOpening(self._store, self._retrier, path)
 
     async def head(self, path: str) -> Record:
         return await self._retrier.run("head", lambda: self._store.head(path))
-
-    async def put(
-        self,
-        path: str,
-        source: Source,
-        draft: Callable[[], Draft],
-        conditions: Conditions = UNCONDITIONAL,
-    ) -> Record:
-        return await self._store.put(path, source, draft, conditions)
 
     async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
         """After a try that may have gone through, an object that is gone counts as deleted."""
@@ -205,10 +193,10 @@ class RetryStore:
         return await self._retrier.run("list", lambda: self._store.list(listing))
 
 
-class RetriedOpening:
+class RetriedOpening(OpeningAround):
     """Opening an object, again where that may help."""
 
-    __slots__ = ("_opening", "_path", "_retrier", "_store")
+    __slots__ = ("_path", "_retrier", "_store")
 
     def __init__(self, store: Store, retrier: Retrier, path: str) -> None:
         self._store = store
@@ -223,14 +211,6 @@ class RetriedOpening:
             return await self._retrier.again(error, "open", self._open)
         self._retrier.succeeded()
         return reading
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        return await self._opening.__aexit__(kind, error, trace)
 
     def _open(self) -> Awaitable[Reading]:
         self._opening = self._store.open(self._path)

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import PannierError
+from pannier_gateway.stores.around import OpeningAround
 from pannier_gateway.stores.base import Draft, Listing, Page, Reading, Record, Source, Store
 
 Observe = Callable[[str, str, float], None]
@@ -80,10 +81,10 @@ class Timed:
         self._observe(self._operation, outcome, perf_counter() - self._started)
 
 
-class TimedOpening:
+class TimedOpening(OpeningAround):
     """Opening an object, timed until it is open."""
 
-    __slots__ = ("_observe", "_opening")
+    __slots__ = ("_observe",)
 
     def __init__(self, opening: AbstractAsyncContextManager[Reading], observe: Observe) -> None:
         self._opening = opening
@@ -92,14 +93,6 @@ class TimedOpening:
     async def __aenter__(self) -> Reading:
         with Timed("open", self._observe):
             return await self._opening.__aenter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        return await self._opening.__aexit__(kind, error, trace)
 
 
 def outcome_of(kind: type[BaseException]) -> str:

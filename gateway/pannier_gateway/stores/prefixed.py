@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
-from types import TracebackType
 
 from msgspec.structs import replace
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.span import Span
+from pannier_gateway.stores.around import OpeningAround
 from pannier_gateway.stores.base import (
     Buffer,
     Draft,
@@ -70,7 +70,7 @@ class PrefixedStore:
         return replace(record, path=record.path.removeprefix(self._prefix))
 
 
-class PrefixedOpening:
+class PrefixedOpening(OpeningAround):
     """Opening an object whose record loses the prefix."""
 
     def __init__(
@@ -82,14 +82,6 @@ class PrefixedOpening:
     async def __aenter__(self) -> "PrefixedReading":
         reading = await self._opening.__aenter__()
         return PrefixedReading(reading, self._shown(reading.record))
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        return await self._opening.__aexit__(kind, error, trace)
 
 
 class PrefixedReading:

@@ -17,7 +17,7 @@ from pannier_gateway.resilience.retry import Timing
 from pannier_gateway.resilience.stack import Resilience, Shared
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Store
-from pannier_gateway.stores.s3.bucket import Entrance
+from pannier_gateway.stores.connecting import Entrance
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.engines import (
     VERSITYGW,

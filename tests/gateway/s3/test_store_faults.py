@@ -22,8 +22,9 @@ from pannier_gateway.errors import (
 )
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Attributes, Listing
+from pannier_gateway.stores.connecting import Entrance
 from pannier_gateway.stores.s3 import S3Store
-from pannier_gateway.stores.s3.bucket import Entrance, encoded
+from pannier_gateway.stores.s3.bucket import encoded
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.engines import OWN, bucket_at, store_of

@@ -79,11 +79,9 @@ class Door:
             await self._answer_root(exchange)
             return
         operations = operations_for(exchange.request, target)
-        offered = operations.get(exchange.request.method)
+        offered = operations.get(exchange.method)
         if offered is None:
-            raise MethodNotAllowed(
-                f"{exchange.request.method} is not offered here", tuple(operations)
-            )
+            raise MethodNotAllowed(f"{exchange.method} is not offered here", tuple(operations))
         exchange.operation, operation = offered
         self._admit(exchange.request.transport, target.usecase)
         catalog = self._catalog()
@@ -102,7 +100,7 @@ class Door:
             raise NotOffered(f"{path.split('/')[2]!r} is not offered")
         if path not in ("/health", "/ready"):
             raise RouteUnknown(f"no route {path!r}: objects are at /v1/objects/USECASE/SCOPES/KEY")
-        if exchange.request.method not in ("GET", "HEAD"):
+        if exchange.method not in ("GET", "HEAD"):
             raise MethodNotAllowed(f"{path} takes GET", ("GET", "HEAD"))
         exchange.operation = path[1:]
         if path == "/ready" and self._drain.begun:

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from pannier_gateway.errors import ObjectNotFound, StoreMisanswered
 from pannier_gateway.stores.base import Buffer
+from pannier_gateway.stores.connecting import Entrance
 from pannier_gateway.stores.provision import Endpoints, Kept
 from pannier_gateway.stores.s3 import answers
 from pannier_gateway.stores.s3.answers import (
@@ -36,7 +37,6 @@ from pannier_gateway.stores.s3.refusals import broken, refused
 from pannier_gateway.stores.s3.signing import Credentials, Signer, Unsigned
 from pannier_gateway.upstream.connection import Answer, Patience
 from pannier_gateway.upstream.errors import ExchangeError
-from pannier_gateway.upstream.pool import Pool
 from pannier_gateway.upstream.request import Request, Streamed
 
 SLOW_ANSWER_SECONDS = 60.0  # to a body that the store has to put away first
@@ -72,13 +72,6 @@ class Address(NamedTuple):
     def at(self, where: str) -> str:
         """For messages."""
         return f"Bucket {self.label} ({self.name!r} at {where})"
-
-
-class Entrance(NamedTuple):
-    """Where it is asked: `host` as it stands in requests, with a port where that is not usual."""
-
-    host: str
-    pool: Pool
 
 
 class Call(Struct, frozen=True):

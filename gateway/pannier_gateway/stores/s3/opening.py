@@ -8,9 +8,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from pannier_gateway.config.model import BucketConfig, S3Config
 from pannier_gateway.errors import PannierError
-from pannier_gateway.stores.connecting import endpoint_of, patience_of, pool_to
+from pannier_gateway.stores.connecting import Entrance, endpoint_of, patience_of, pool_to
 from pannier_gateway.stores.provision import Provision
-from pannier_gateway.stores.s3.bucket import Address, Entrance, S3Bucket
+from pannier_gateway.stores.s3.bucket import Address, S3Bucket
 from pannier_gateway.stores.s3.credentials import Ambient, Anonymous, CredentialSource, FromSecret
 from pannier_gateway.stores.s3.probe import Promise
 from pannier_gateway.stores.s3.signing import Signer

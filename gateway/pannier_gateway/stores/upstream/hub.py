@@ -49,13 +49,9 @@ class HubStore:
 
     def open(self, path: str) -> AbstractAsyncContextManager[UpstreamReading]:
         target = existing_target(path, self._prefix)
-
-        def reading_of(answer: Answer) -> UpstreamReading:
-            record = self._record(path, answer)
-            asking = partial(self._range, target, record)
-            return UpstreamReading(self._server.place, record, answer, asking)
-
-        return held(self._server.ask("GET", target, ASKED), reading_of)
+        asking = self._server.ask("GET", target, ASKED)
+        record_of, ask = partial(self._record, path), partial(self._range, target)
+        return held(self._server.place, asking, record_of, ask)
 
     async def head(self, path: str) -> Record:
         async with self._server.ask("HEAD", existing_target(path, self._prefix), ASKED) as answer:

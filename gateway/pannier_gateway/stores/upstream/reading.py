@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from functools import partial
 
 from pannier_gateway.errors import StoreMisanswered
 from pannier_gateway.span import Span
@@ -68,12 +69,16 @@ class UpstreamReading:
 
 @asynccontextmanager
 async def held(
-    asking: AbstractAsyncContextManager[Answer], reading_of: Callable[[Answer], UpstreamReading]
+    place: str,
+    asking: AbstractAsyncContextManager[Answer],
+    record_of: Callable[[Answer], Record],
+    ask: Callable[[Record, Span], AbstractAsyncContextManager[Answer]],
 ) -> AsyncIterator[UpstreamReading]:
     """What was asked for, held open; if it is small, its connection serves others already."""
     async with asking as answer:
-        reading = reading_of(answer)
-        if reading.record.size > WHOLE:
+        record = record_of(answer)
+        reading = UpstreamReading(place, record, answer, partial(ask, record))
+        if record.size > WHOLE:
             yield reading
             return
         await reading.take_whole()
