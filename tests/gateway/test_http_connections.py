@@ -46,10 +46,14 @@ def test_aiohttp_has_what_connections_lean_on() -> None:
 
     assert slots >= {"_lingering_time", "_loop", "_max_msg_queue_size", "_message_tail"}
     assert slots >= {"_messages", "_parser", "_reading_paused", "_request_count", "_upgraded"}
-    assert slots >= {"_waiter"}
+    assert slots >= {"_buffer_paused", "_close", "_force_close", "_msg_queue_resume_size"}
+    assert slots >= {"_keepalive_handle", "_keepalive_timeout", "_next_keepalive_close_time"}
+    assert slots >= {"_request_in_progress", "_task_handler", "_waiter"}
     assert callable(RequestHandler.resume_reading)
+    assert callable(RequestHandler._process_keepalive)
+    assert callable(RequestHandler._resume_reading_if_drained)
     assert _ErrInfo.__match_args__ == ("status", "exc", "message")
-    assert asyncio.iscoroutinefunction(RequestHandler.finish_response)
+    assert asyncio.iscoroutinefunction(RequestHandler.start)
 
 
 # Half-closed

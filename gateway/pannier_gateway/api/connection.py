@@ -3,15 +3,14 @@ here, in its words, and who has sent all and reads on still gets an answer.
 
 aiohttp has no seams for that. Of its `RequestHandler` this reads `_loop`, `_max_msg_queue_size`,
 `_messages`, `_reading_paused`, `_request_count` and `_waiter`, and sets `_lingering_time`,
-`_message_tail`, `_parser` and `_upgraded`; it overrides `finish_response` and `resume_reading`,
-which nobody documents, and puts an `_ErrInfo` in the place of a message. That these are there is
-pinned by `test_aiohttp_has_what_connections_lean_on`.
+`_message_tail`, `_parser` and `_upgraded`; it overrides `resume_reading`, which nobody documents,
+and puts an `_ErrInfo` in the place of a message. That these are there is pinned by
+`test_aiohttp_has_what_connections_lean_on`.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import cast
 
 from aiohttp import web
@@ -19,11 +18,12 @@ from aiohttp.hdrs import CONTENT_LENGTH, TRANSFER_ENCODING
 from aiohttp.http import HttpParser, HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.web_protocol import _ErrInfo
 
 from pannier_gateway.api.head import head_bytes
 from pannier_gateway.api.pages import Hosts, any_host, foreign_page
-from pannier_gateway.api.sent import CLOSED
+from pannier_gateway.api.request import Request
+from pannier_gateway.api.turns import Message, Turns
 from pannier_gateway.errors import BadRequest, HeadTooLarge, PannierError
 from pannier_gateway.metrics import Requests
 
@@ -36,11 +36,11 @@ LONGEST_LINE = 8190  # bytes of the request line or of a header
 HEAD_END = b"\r\n\r\n"
 CLOSING = {"content-type": "application/json", "connection": "close"}
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]  # answers, returns a Sent
+Handler = Callable[[Request], Awaitable[bool]]  # answers; whether the connection may stay
 Render = Callable[[PannierError], bytes]  # the body of a refusal, as the protocol has it
 
 
-class Connection(RequestHandler):
+class Connection(Turns):
     """One connection."""
 
     __slots__ = (
@@ -144,6 +144,11 @@ class Connection(RequestHandler):
         if self._reading_paused:
             super().resume_reading()
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if not self._incoming.is_eof():
+            self._incoming.set_exception(ConnectionResetError("the client left"))
+
     def eof_received(self) -> bool:  # type: ignore[override]  # None there, so never to stay
         """Stay for what was asked for whole: who has no more to send may still read."""
         self._ended = True
@@ -151,16 +156,18 @@ class Connection(RequestHandler):
             self._break_off("the connection ended first")
         return self._unanswered
 
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """An answer is out; nothing is left of aiohttp's work."""
+    async def answered(self, message: Message, body: StreamReader) -> bool:
+        """Answer it; whether the connection may stay."""
+        if isinstance(message, _ErrInfo):
+            self._refuse(refusal(message.exc, message.message))
+            return False
+        stays = await self._server.handle(Request(message, body, self))
         self._answers += 1
         if self._ended and not self._messages:
             super().close()
-        elif not resp.keep_alive and not request.content.is_eof():
+        elif not (stays or body.is_eof()):
             self._say_goodbye()
-        return resp, False
+        return stays
 
     def _say_goodbye(self) -> None:
         """Who sends on for a while may know already that no answer follows."""
@@ -211,28 +218,15 @@ class Connection(RequestHandler):
         elif self.transport is not None:
             self.transport.close()  # the answer is out, and what still came was being skipped
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer a request that is refused here. Nothing after it can be trusted: close."""
-        if isinstance(exc, ConnectionError):
-            raise exc  # the client left
-        error = refusal(exc, message)
-        if status < 500:
-            log.info("request refused", extra={"detail": str(error)})
-        else:  # a mistake of ours, outside of what the door guards
-            error = PannierError("the gateway's log says more")
-            log.error("request failed", exc_info=exc)
+    def _refuse(self, error: PannierError) -> None:
+        """Say why there is no answer. Nothing after it can be trusted."""
+        log.info("request refused", extra={"detail": str(error)})
         self._server.count(error)
-        body = self._server.render(error)
+        self._answers += 1
         if self.transport is not None:
+            body = self._server.render(error)
             length = {"content-length": str(len(body))}
             self.transport.write(head_bytes(error.status, CLOSING | length) + body)
-        return CLOSED
 
 
 class DataServer(web.Server):
@@ -242,8 +236,8 @@ class DataServer(web.Server):
     """
 
     def __init__(self, handler: Handler, render: Render, requests: Requests) -> None:
-        make_request = partial(web.BaseRequest, loop=asyncio.get_running_loop())
-        super().__init__(handler, handler_cancellation=True, request_factory=make_request)
+        super().__init__(handler, handler_cancellation=True)  # type: ignore[arg-type]  # not called
+        self.handle = handler
         self.render = render
         self._requests = requests
 

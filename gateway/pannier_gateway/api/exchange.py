@@ -14,12 +14,12 @@ from types import TracebackType
 
 from aiohttp import HttpVersion11
 from aiohttp.hdrs import EXPECT
-from aiohttp.web import BaseRequest
 
 from pannier_gateway.admission import Pacer
 from pannier_gateway.api.head import head_bytes
 from pannier_gateway.api.incoming import IncomingBody
 from pannier_gateway.api.patience import PROGRESS_SECONDS, Patience
+from pannier_gateway.api.request import Request
 from pannier_gateway.drain import Drain
 from pannier_gateway.errors import Damaged, RequestTimeout
 from pannier_gateway.metrics import Requests
@@ -55,7 +55,7 @@ class Exchange:
         "usecase",
     )
 
-    def __init__(self, request: BaseRequest, requests: Requests, drain: Drain) -> None:
+    def __init__(self, request: Request, requests: Requests, drain: Drain) -> None:
         self.request = request
         self.method = request.method
         self._body: IncomingBody | None = None
@@ -155,13 +155,13 @@ class Exchange:
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client left")
         transport.write(data)
-        return self.request.protocol.writing_paused
+        return self.request.connection.writing_paused
 
     async def _taken(self, size: int) -> None:
         """Wait until the kernel has it all. Raises RequestTimeout."""
         try:
             async with Patience():
-                await self.request.writer.drain()
+                await self.request.connection.drained()
         except TimeoutError as error:
             raise RequestTimeout(
                 f"the client took less than {size} bytes in {PROGRESS_SECONDS:.0f} s"

@@ -3,18 +3,19 @@
 from collections.abc import AsyncIterator
 
 from aiohttp import HttpVersion11, hdrs
-from aiohttp.web import BaseRequest, RequestPayloadError
+from aiohttp.web import RequestPayloadError
 
 from pannier_gateway.admission import Pacer
 from pannier_gateway.api.departure import has_left, unread
 from pannier_gateway.api.patience import PROGRESS_SECONDS, Patience
+from pannier_gateway.api.request import Request
 from pannier_gateway.errors import BadRequest, ExpectationFailed, RequestTimeout
 
 
 class IncomingBody:
     """The body of one request; can be read once. A client that waits to be asked is asked then."""
 
-    def __init__(self, request: BaseRequest, pacer: Pacer | None = None) -> None:
+    def __init__(self, request: Request, pacer: Pacer | None = None) -> None:
         self._request = request
         self._pacer = pacer
         self._content = request.content

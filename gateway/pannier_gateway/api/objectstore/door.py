@@ -4,15 +4,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from aiohttp.web import BaseRequest, StreamResponse
-
 from pannier.protocol.malformed import Malformed
 from pannier.protocol.target import Target, parse_target
 from pannier_gateway.api.exchange import Exchange
 from pannier_gateway.api.objectstore.gateways import KEPT_COLLECTION, KEPT_OBJECT, absence
 from pannier_gateway.api.objectstore.operations import COLLECTION, JSON, OBJECT, Operations
 from pannier_gateway.api.objectstore.replies import failure_body
-from pannier_gateway.api.sent import CLOSED, KEPT
+from pannier_gateway.api.request import Request
 from pannier_gateway.catalog import Catalog
 from pannier_gateway.drain import Drain
 from pannier_gateway.errors import (
@@ -58,7 +56,7 @@ class Door:
         self._drain = drain
         self._metrics = metrics
 
-    async def __call__(self, request: BaseRequest) -> StreamResponse:
+    async def __call__(self, request: Request) -> bool:
         with Exchange(request, self._metrics.requests, self._drain) as exchange:
             try:
                 await self._answer(exchange)
@@ -71,7 +69,7 @@ class Door:
             except Exception:  # the outermost loop of a request: its bug must not look like an end
                 log.exception("request failed", extra={"target": request.raw_path})
                 await self._refuse(exchange, PannierError("the gateway's log says more"))
-        return KEPT if exchange.keep_alive else CLOSED
+        return exchange.keep_alive
 
     async def _answer(self, exchange: Exchange) -> None:
         target = parse_target(exchange.request.raw_path)
@@ -125,7 +123,7 @@ class Door:
         await exchange.send(error.status, headers, body)
 
 
-def operations_for(request: BaseRequest, target: Target) -> Operations:
+def operations_for(request: Request, target: Target) -> Operations:
     """What is offered there: to gateways their own."""
     if records.HEADER in request.headers:
         return KEPT_COLLECTION if target.key is None else KEPT_OBJECT

@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from uuid import uuid4
 
 import msgspec
-from aiohttp.web import BaseRequest
 
 from pannier.protocol.metadata import ETAG, Metadata
 from pannier.protocol.names import storage_prefix
 from pannier.protocol.target import Target
 from pannier_gateway.api.exchange import Exchange
 from pannier_gateway.api.objectstore import replies
+from pannier_gateway.api.request import Request
 from pannier_gateway.conditions import combined, parse_conditions
 from pannier_gateway.errors import BadRequest, NotOffered
 from pannier_gateway.objects import Download, Objects
@@ -106,7 +106,7 @@ def stored_headers(record: Record) -> replies.Headers:
     return {**JSON, ETAG: f'"{record.etag}"'}
 
 
-def ask_of(request: BaseRequest, wanted: RangeSpec | None) -> Ask:
+def ask_of(request: Request, wanted: RangeSpec | None) -> Ask:
     headers = request.headers
     return Ask(
         accept_encoding=combined(headers, ACCEPT) if ACCEPT in headers else None,
