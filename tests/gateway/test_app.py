@@ -15,8 +15,9 @@ from threading import Event
 import pytest
 import yaml
 
-from pannier_gateway import app
-from pannier_gateway.app import CODEC_THREADS, Gateway, folder_of
+from pannier_gateway import backing
+from pannier_gateway.app import CODEC_THREADS, Gateway
+from pannier_gateway.backing import folder_of
 from pannier_gateway.codec import compress_small
 from pannier_gateway.config.model import BucketConfig
 from pannier_gateway.errors import StoreUnavailable
@@ -265,7 +266,7 @@ async def test_what_is_tried_again_in_vain_leaves_what_is_served_as_it_is(
     in_the_way(tmp_path, "spare")
     async with gateway_in(tmp_path, *MAIN, *SPARE) as place:
         served = place.gateway._catalog
-        monkeypatch.setattr(app, "folder_of", noted)
+        monkeypatch.setattr(backing, "folder_of", noted)
         await until(lambda: tried.count("spare") > 2)
 
         assert place.gateway._catalog is served

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from pannier_gateway.app import folder_of
+from pannier_gateway.backing import folder_of
 from pannier_gateway.config.model import BucketConfig, FilesystemConfig
 from pannier_gateway.config.render import render
 from pannier_gateway.errors import StoreUnavailable

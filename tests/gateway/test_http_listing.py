@@ -225,5 +225,18 @@ def test_a_page_has_a_thousand_entries_unless_asked_for_less(wire: Wire, plain: 
     assert [len(each["objects"]) for each in pages(wire, plain)] == [1000, 100]
 
 
+def test_a_page_of_objects_that_say_much_ends_early_and_nothing_is_lost(
+    wire: Wire, plain: str
+) -> None:
+    told = {f"x-snme-{number}": "x" * 8000 for number in range(2)}
+    for number in range(200):
+        assert wire.ask("PUT", f"{plain}{number:03}", told, body=b"x").status == 200
+
+    found = list(pages(wire, plain))
+
+    assert len(found) == 2  # of 2 MiB each at most
+    assert [key for each in found for key in keys(each)] == [f"{n:03}" for n in range(200)]
+
+
 def test_head_of_a_collection_is_not_offered(gateway: Gateway, plain: str) -> None:
     assert exchange(gateway.url, "HEAD", plain).status == 405
