@@ -38,6 +38,9 @@ class Body(Protocol):
 
     length: int | None  # in bytes, where the client says so beforehand
 
+    def at_hand(self, most: int) -> bytes | None:
+        """All of it, where it is no more than `most` bytes and has come already."""
+
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
@@ -123,13 +126,12 @@ async def receive(
     sent_as_zstd = metadata.compression == "zstd"
     tried = not sent_as_zstd and worth_a_try(body.length, metadata.content_type, rules)
     roomy = await admitted(body.length, room, CODING if sent_as_zstd or tried else PASSING)
-    pieces = limited(body, rules)
-    head, ended = await beginning(pieces)
-    whole = head if ended else chained(head, pieces)
+    head, rest = await begun(body, rules)
+    whole = head if rest is None else chained(head, rest)
     if sent_as_zstd:
         ceiling = UNBOUNDED if rules.most_bytes is None else rules.most_bytes
         return await as_sent(whole, ceiling, workers)
-    if not (tried and roomy) or (ended and small(len(head), rules)):
+    if not (tried and roomy) or (rest is None and small(len(head), rules)):
         return Upload(whole)
     if isinstance(whole, bytes):
         return await compressed_whole(whole, rules.level, workers)
@@ -185,6 +187,17 @@ async def compressed_whole(body: bytes, level: int, workers: Workers) -> Upload:
 def small(size: int | None, rules: UploadRules) -> bool:
     """Whether a body is too small to compress; one of unknown size is not."""
     return size is not None and size < rules.least_bytes
+
+
+async def begun(body: Body, rules: UploadRules) -> tuple[bytes, AsyncIterator[bytes] | None]:
+    """More than a sample, or all there is, and the rest. Raises TooLarge, BadRequest."""
+    whole = body.at_hand(SAMPLE_SIZE)
+    if whole is not None:
+        rules.check(len(whole))
+        return whole, None
+    pieces = limited(body, rules)
+    head, ended = await beginning(pieces)
+    return head, None if ended else pieces
 
 
 async def limited(body: Body, rules: UploadRules) -> AsyncGenerator[bytes, None]:

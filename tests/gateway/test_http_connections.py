@@ -341,6 +341,29 @@ async def test_a_body_in_tiny_chunks_takes_no_long_turns(monkeypatch: pytest.Mon
     assert max(taken.values()) < 5000
 
 
+async def test_a_small_body_that_came_with_its_request_is_taken_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[int] = []
+    following = IncomingBody._next
+
+    async def recorded(body: IncomingBody) -> bytes:
+        piece = await following(body)
+        waited.append(len(piece))
+        return piece
+
+    monkeypatch.setattr(IncomingBody, "_next", recorded)
+    async with serving(MemoryStore()) as url:
+        with Wire(url) as wire:
+            for size in (5, 32 << 10, 256 << 10):
+                waited.clear()
+                body = bytes(size)
+                # from within the loop, so that all has arrived before any of it is read
+                wire.send(head("PUT", PATH, body=body) + body)
+                assert (await asyncio.to_thread(wire.answer)).status == 200
+                assert bool(waited) == (size > 32 << 10)
+
+
 # What is counted
 
 

@@ -28,6 +28,9 @@ class Sent:
         self.taken = False
         self._content = content
 
+    def at_hand(self, most: int) -> bytes | None:
+        return None
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._pieces()
 

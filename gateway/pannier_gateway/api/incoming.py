@@ -22,6 +22,17 @@ class IncomingBody:
         self.length = request.content_length  # the parser refuses it next to a transfer-encoding
         self.received = 0
 
+    def at_hand(self, most: int) -> bytes | None:
+        """All of it, where it is no more than `most` bytes and has come with its request."""
+        paced = self._pacer is not None and self._pacer.allowance is not None
+        if self.length is None or self.length > most or paced or not self._content.is_eof():
+            return None
+        if hdrs.EXPECT in self._request.headers or self._content.exception() is not None:
+            return None
+        whole = self._content.read_nowait()
+        self.received = len(whole)
+        return whole
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         await self._go_on()
         while piece := await self._next():

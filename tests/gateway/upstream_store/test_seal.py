@@ -24,6 +24,9 @@ class Incoming:
         self.length = length
         self._pieces = pieces
 
+    def at_hand(self, most: int) -> bytes | None:
+        return None
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in self._pieces:
             yield piece

@@ -31,10 +31,10 @@ async def get(exchange: Exchange, objects: Objects, target: Target) -> None:
         if not check_write(conditions, record.validators):
             raise PreconditionFailed
         span = None if wanted is None else wanted.resolve(record.size)
-        await send(exchange, reading, span)
+        await send(exchange, objects, reading, span)
 
 
-async def send(exchange: Exchange, reading: Reading, span: Span | None) -> None:
+async def send(exchange: Exchange, objects: Objects, reading: Reading, span: Span | None) -> None:
     """The stored bytes of `span`; None: all."""
     record = reading.record
     told = described(record)
@@ -44,7 +44,7 @@ async def send(exchange: Exchange, reading: Reading, span: Span | None) -> None:
     told["content-length"] = str(part.size)
     status = 200 if span is None else 206
     if reading.whole is None:
-        await exchange.stream(status, told, reading.chunks(part))
+        await exchange.stream(status, told, await objects.stored(reading, part))
     else:
         await exchange.send(status, told, memoryview(reading.whole)[slice(*part)])
 

@@ -42,7 +42,10 @@ BYTES_AS_FOUND = ", ".join(  # of a text that is none any more SQLite hands on n
     for column in SEALED_COLUMNS.split(", ")
 )
 SELECT = f"SELECT {COLUMNS} FROM objects WHERE path = ?"
-SELECT_WHOLE = f"SELECT {COLUMNS}, data FROM objects LEFT JOIN bodies USING (body) WHERE path = ?"
+SELECT_WHOLE = (
+    f"SELECT {COLUMNS.removeprefix('path, ')}, data"
+    " FROM objects LEFT JOIN bodies USING (body) WHERE path = ?"
+)
 SEAL_FORMAT_1 = f"""
 BEGIN;
 ALTER TABLE objects ADD COLUMN seal INTEGER NOT NULL DEFAULT 0;
@@ -157,7 +160,7 @@ def find_whole(
         found = connection.execute(SELECT_WHOLE, (path,)).fetchone()
     except sqlite3.Error as error:
         raise as_store_error(error) from error
-    return (None, None) if found is None else (checked(Row._make(found[:-1])), found[-1])
+    return (None, None) if found is None else (checked(Row._make((path, *found[:-1]))), found[-1])
 
 
 def scan(connection: sqlite3.Connection, prefix: str, start: str) -> Iterator[Row]:
