@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -27,7 +28,14 @@ from pannier_gateway.config.render import render
 from pannier_gateway.drain import Drain
 from pannier_gateway.errors import PannierError
 from pannier_gateway.metrics import Metrics
-from pannier_gateway.settings import Settings, build_parser, from_environment
+from pannier_gateway.settings import (
+    SOURCES,
+    Settings,
+    build_lifecycle_parser,
+    build_parser,
+    from_environment,
+    parse_lifecycle,
+)
 from support.gateway import Gateway, running_gateway
 from support.wire import Wire
 
@@ -105,6 +113,21 @@ def test_every_choice_of_a_setting_is_documented() -> None:
     for action in build_parser()._actions:
         for choice in action.choices or ():
             assert re.search(rf"\b{choice}\b", meanings[action.option_strings[0]])
+
+
+def test_the_arguments_of_the_lifecycle_command_are_documented() -> None:
+    options = [each for each in build_lifecycle_parser()._actions if each.dest != "help"]
+    (action,) = (each for each in options if not each.option_strings)
+    names = {*(action.choices or ()), *(name for each in options for name in each.option_strings)}
+
+    table = rows(text_of("gateway.md"), "lifecycle .*")
+    documented = {row[0].removeprefix("lifecycle "): row[1] for row in table}
+
+    assert documented.keys() == names
+    for name, variable in ((name, text) for name, text in documented.items() if text):
+        source = {} if name in SOURCES else {"PANNIER_MANIFESTS": "m"}
+        given = parse_lifecycle(["plan"], {**source, variable: "here"})
+        assert Path("here") in msgspec.structs.astuple(given)
 
 
 def test_the_admin_pages_are_documented() -> None:

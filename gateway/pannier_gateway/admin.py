@@ -71,24 +71,16 @@ class Admin:
         application = web.Application(middlewares=[without_pages])
         application.add_routes(
             [
-                web.get("/", self.index),
+                web.get("/", index),
                 web.get("/metrics", self.metrics),
                 web.get("/livez", self.livez),
                 web.get("/readyz", self.readyz),
                 web.get("/startupz", self.startupz),
                 web.get("/configz", self.configz),
-                web.route("*", "/v1/{rest:.*}", self.misdirected),
+                web.route("*", "/v1/{rest:.*}", misdirected),
             ]
         )
         return application
-
-    async def index(self, _: web.Request) -> web.Response:
-        return web.Response(text="".join(f"{path}\t{what}\n" for path, what in PAGES.items()))
-
-    async def misdirected(self, _: web.Request) -> web.Response:
-        """A 404 would pass for an object that is not there."""
-        detail = "these are the admin pages: objects are at the address given as --listen"
-        return web.json_response({"detail": f"client error: {detail}"}, status=421)
 
     async def metrics(self, request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -124,6 +116,16 @@ class Admin:
         }
         body = msgspec.json.format(msgspec.json.encode(page))
         return web.Response(body=body, headers={"content-type": "application/json"})
+
+
+async def index(_: web.Request) -> web.Response:
+    return web.Response(text="".join(f"{path}\t{what}\n" for path, what in PAGES.items()))
+
+
+async def misdirected(_: web.Request) -> web.Response:
+    """A 404 would pass for an object that is not there."""
+    detail = "these are the admin pages: objects are at the address given as --listen"
+    return web.json_response({"detail": f"client error: {detail}"}, status=421)
 
 
 @web.middleware

@@ -105,6 +105,8 @@ class Backing:
         return await self._open_folder(tenancy, bucket)
 
     async def _open_folder(self, tenancy: Tenancy[Driver], bucket: BucketConfig) -> Driver:
+        if self._settings.worker:
+            raise StoreUnavailable("a Filesystem Bucket takes one process: leave out --workers")
         folder = folder_of(bucket, self._settings)
         durability = self._settings.durability
         start = partial(FileStore.start, folder, self._disk, durability=durability)

@@ -88,7 +88,7 @@ async def listening(settings: Settings, server: DataServer) -> AsyncIterator[str
     """Take connections until the block ends; where."""
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
-        listener = bind(settings.listen, "--listen")
+        listener = bind(settings.listen, "--listen", shared=settings.worker > 0)
         connections = server.of(hosts_of(listener, settings.listen))
         tcp = await loop.create_server(connections, sock=listener, backlog=BACKLOG)
         stack.callback(tcp.close)
@@ -111,7 +111,7 @@ async def to_gateways(
     if settings.tls_listen is None or hub is None:
         yield ""
         return
-    listener = bind(settings.tls_listen, "--tls-listen")
+    listener = bind(settings.tls_listen, "--tls-listen", shared=settings.worker > 0)
     taking = await asyncio.get_running_loop().create_server(
         server,
         sock=listener,
@@ -132,11 +132,13 @@ def hosts_of(listener: socket.socket, asked: Address) -> Hosts:
     return loopback_hosts(asked.host) if loopback else any_host
 
 
-def bind(address: Address, option: str) -> socket.socket:
-    """Raises SettingsError when the address can't be had."""
+def bind(address: Address, option: str, *, shared: bool = False) -> socket.socket:
+    """A socket there, `shared` with others that are. Raises SettingsError when it can't be had."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind(address)
     except OSError as error:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from msgspec import Struct
 
@@ -17,9 +17,23 @@ EPILOG = """\
 Every option can be given in the environment instead, as PANNIER_ and its name: PANNIER_DATA_DIR,
 PANNIER_LISTEN, ... An argument wins over the environment.
 
+Another command, which has a --help of its own, writes the rules by which S3 stores delete what has
+expired:  pannier-gateway lifecycle plan|apply
+
 Try it:  pannier-gateway --manifests examples/quickstart.yaml --data-dir /tmp/pannier
 """
 
+LIFECYCLE = """\
+The lifecycle rules by which the stores of S3 Buckets delete what has expired: `plan` shows what is
+missing, `apply` writes it and sees what the stores make of it. Rules of others are left alone.
+"""
+LIFECYCLE_EPILOG = """\
+The exit status of plan is 0 where nothing is missing, 1 where something is; that of apply is 0
+where all is written. It is 2 where a Bucket's rules could not be read or written.
+PANNIER_MANIFESTS, PANNIER_CONFIG and PANNIER_SECRETS_DIR count here too.
+"""
+
+MOST_WORKERS = 256
 SOURCES = ("--manifests", "--config")  # one of them given, the environment's other one is out
 
 
@@ -58,6 +72,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     drain: float
     sweep_interval: float
     log_level: str
+    workers: int = 1
+    worker: int = 0  # which of several this is
+
+
+class LifecycleSettings(Struct, frozen=True, kw_only=True):
+    """What `lifecycle` is told. `bucket`: the only one, by its name or `namespace/name`."""
+
+    action: Literal["plan", "apply"]
+    manifests: Path | None
+    config: Path | None
+    secrets_dir: Path | None
+    bucket: str | None
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,25 +96,40 @@ class Parser(argparse.ArgumentParser):
 def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Raises SettingsError; `--help` and `--version` end the process."""
     parser = build_parser()
-    given = from_environment(parser, environment)
-    if any(each.startswith(SOURCES) for each in arguments):
-        given = {name: value for name, value in given.items() if f"--{name}" not in SOURCES}
-    parser.set_defaults(**given)
-    try:
-        parsed, surplus = parser.parse_known_args(arguments)
-    except argparse.ArgumentError as error:
-        parser.error(str(error))
-    if surplus:
-        parser.error(f"unrecognized arguments: {' '.join(surplus)}{hint(surplus[0])}")
-    settings = Settings(**vars(parsed))
-    if (settings.manifests is None) == (settings.config is None):
-        parser.error("give either --manifests or --config")
+    settings = Settings(**parsed(parser, arguments, from_environment(parser, environment)))
     if (
         len({settings.tls_listen is None, settings.tls_dir is None, settings.tls_clients is None})
         > 1
     ):
         parser.error("--tls-listen, --tls-dir and --tls-clients go together")
+    if settings.workers > 1 and settings.socket is not None:
+        parser.error("--socket can't be shared: leave out --workers")
     return settings
+
+
+def parse_lifecycle(arguments: Sequence[str], environment: Mapping[str, str]) -> LifecycleSettings:
+    """Raises SettingsError; `--help` ends the process."""
+    names = ("manifests", "config", "secrets_dir")
+    given = {name: environment.get(f"PANNIER_{name.upper()}") or None for name in names}
+    return LifecycleSettings(**parsed(build_lifecycle_parser(), arguments, given))
+
+
+def parsed(
+    parser: Parser, arguments: Sequence[str], defaults: Mapping[str, object]
+) -> dict[str, Any]:
+    """What is given, with one source of configuration. Raises SettingsError."""
+    if any(each.startswith(SOURCES) for each in arguments):
+        defaults = {name: value for name, value in defaults.items() if f"--{name}" not in SOURCES}
+    parser.set_defaults(**defaults)
+    try:
+        found, surplus = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        parser.error(str(error))
+    if surplus:
+        parser.error(f"unrecognized arguments: {' '.join(surplus)}{hint(surplus[0])}")
+    if (found.manifests is None) == (found.config is None):
+        parser.error("give either --manifests or --config")
+    return vars(found)
 
 
 def hint(surplus: str) -> str:
@@ -97,14 +138,7 @@ def hint(surplus: str) -> str:
 
 
 def build_parser() -> Parser:
-    parser = Parser(
-        prog="pannier-gateway",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        exit_on_error=False,
-    )
+    parser = empty_parser("pannier-gateway", DESCRIPTION, EPILOG)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_configuration(parser)
     add_folders(parser)
@@ -114,16 +148,36 @@ def build_parser() -> Parser:
     return parser
 
 
+def build_lifecycle_parser() -> Parser:
+    parser = empty_parser("pannier-gateway lifecycle", LIFECYCLE, LIFECYCLE_EPILOG)
+    parser.add_argument("action", choices=["plan", "apply"], help="show the rules, or write them")
+    add_configuration(parser)
+    add_secrets(parser.add_argument_group("folders"))
+    add = parser.add_argument_group("choice").add_argument
+    add("--bucket", metavar="NAME", help="this Bucket alone: its name, or NAMESPACE/NAME")
+    return parser
+
+
+def empty_parser(program: str, description: str, epilog: str) -> Parser:
+    return Parser(
+        prog=program,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+
+
 def add_configuration(parser: Parser) -> None:
-    add = parser.add_argument_group(
-        "configuration (one of the two; followed as it changes)"
-    ).add_argument
+    add = parser.add_argument_group("configuration (one of the two)").add_argument
     add("--manifests", type=Path, metavar="FILE_OR_DIR", help="Usecase and Bucket manifests")
     add("--config", type=Path, metavar="FILE", help="a configuration as the operator writes it")
 
 
 def add_folders(parser: Parser) -> None:
-    add = parser.add_argument_group("folders").add_argument
+    group = parser.add_argument_group("folders")
+    add = group.add_argument
     add(
         "--data-dir",
         type=Path,
@@ -138,7 +192,11 @@ def add_folders(parser: Parser) -> None:
         help="where the PersistentVolumeClaims that Filesystem buckets name are mounted, as "
         "DIR/CLAIM (default: such buckets live in the data directory too)",
     )
-    add(
+    add_secrets(group)
+
+
+def add_secrets(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--secrets-dir",
         type=Path,
         metavar="DIR",
@@ -216,6 +274,21 @@ def add_process(parser: Parser) -> None:
         default="info",
         help="debug logs every request (default: info)",
     )
+    add(
+        "--workers",
+        type=count,
+        default=1,
+        metavar="NUMBER",
+        help="how many processes serve on the same ports, for a hub on several cores; Filesystem "
+        "buckets take one (default: 1)",
+    )
+    add(
+        "--worker",
+        type=int,
+        default=0,
+        metavar="NUMBER",
+        help="which of them this is; set by the first",
+    )
 
 
 def from_environment(parser: Parser, environment: Mapping[str, str]) -> dict[str, object]:
@@ -238,6 +311,12 @@ def address(text: str) -> Address:
     if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, like 127.0.0.1:8650")
     return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_WORKERS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_WORKERS}")
+    return int(text)
 
 
 def interval(text: str) -> float:

@@ -47,6 +47,8 @@ ALL = {
     "drain": "1.5",
     "sweep-interval": "60",
     "log-level": "debug",
+    "workers": "1",
+    "worker": "2",
 }
 
 

@@ -132,6 +132,14 @@ class ManifestSource:
             log.warning("resource refused", extra=fields)
 
 
+def source_of(manifests: Path | None, config: Path | None) -> ManifestSource | ConfigFile:
+    """The one that is given."""
+    if manifests is not None:
+        return ManifestSource(manifests)
+    assert config is not None  # settings are one or the other
+    return ConfigFile(config)
+
+
 def _contents(manifests: Manifests) -> dict[str, dict[str, bytes]]:
     """What Buckets may name. Where a Secret and a ConfigMap share a name, the Secret's keys win."""
     secrets, config_maps = manifests.secrets, manifests.config_maps

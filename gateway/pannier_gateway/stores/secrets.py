@@ -9,6 +9,7 @@ from typing import Protocol
 
 from pannier_gateway.errors import StoreRefused
 
+Contents = Mapping[str, Mapping[str, bytes]]
 CONFIG_MAPS = "config-maps"  # the folder of CA bundles, beside that of Secrets
 
 
@@ -46,9 +47,7 @@ class ManifestSecrets:
     `contents` gives what there is now, by `namespace/name` and key.
     """
 
-    def __init__(
-        self, contents: Callable[[], Mapping[str, Mapping[str, bytes]]], namespace: str
-    ) -> None:
+    def __init__(self, contents: Callable[[], Contents], namespace: str) -> None:
         self._contents = contents
         self._namespace = namespace
 
@@ -63,6 +62,19 @@ class ManifestSecrets:
                 "give it beside the Bucket, or mount it (--secrets-dir)"
             )
         return found
+
+
+def secrets_of(
+    folder: Path | None, contents: Callable[[], Contents] | None, namespace: str
+) -> "EitherSecrets":
+    """Where a Bucket of `namespace` finds what it names: where something is mounted, and where
+    there are manifests."""
+    places: list[Secrets] = []
+    if folder is not None:
+        places.append(MountedSecrets(folder))
+    if contents is not None:
+        places.append(ManifestSecrets(contents, namespace))
+    return EitherSecrets(*places)
 
 
 class EitherSecrets:

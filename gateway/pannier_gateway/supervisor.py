@@ -1,0 +1,197 @@
+"""Several processes on the same ports, for one Python process serves one core.
+
+Each worker is a gateway like any other that is told where to listen; the kernel spreads connections
+over them. The supervisor starts them, starts anew what has died, and ends them together.
+"""
+
+import asyncio
+import ctypes
+import logging
+import os
+import re
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+
+from aiohttp import web
+from msgspec import Struct
+
+from pannier_gateway.overview import Overview
+from pannier_gateway.serve import ENDINGS, FAREWELL_SECONDS, bind, url
+from pannier_gateway.settings import Address, Settings
+
+log = logging.getLogger("pannier.supervisor")
+
+READY = re.compile(r"pannier-gateway ready: .* admin (http://\S+)")
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a worker that has died is started anew
+LONG_LIFE = 60.0  # seconds after which a death counts as the first again
+GRACE_SECONDS = 5.0  # beyond the drain, after which a worker is killed
+PR_SET_PDEATHSIG = 1
+
+
+class Ports(Struct, frozen=True):
+    """What all workers listen at: in words, and as their arguments."""
+
+    shown: str
+    arguments: tuple[str, ...]
+
+
+async def supervise(settings: Settings, arguments: Sequence[str]) -> int:
+    """Run workers until SIGINT or SIGTERM; the exit status. Raises SettingsError.
+
+    It is that of the first worker where that ends before it serves: it has said why.
+    """
+    overview = Overview()
+    with ports(settings) as shared:
+        own = (*arguments, *shared.arguments, "--workers=1", "--admin-listen=127.0.0.1:0")
+        supervisor = Supervisor(settings, own, overview)
+        for each in ENDINGS:
+            asyncio.get_running_loop().add_signal_handler(each, supervisor.end)
+        async with pages(settings, overview) as admin_at:
+            await supervisor.run(f"data {shared.shown} admin {admin_at}")
+    return supervisor.status
+
+
+class Supervisor:
+    """Keeps so many workers running, until it is told to end."""
+
+    def __init__(self, settings: Settings, arguments: Sequence[str], overview: Overview) -> None:
+        self.status = 0
+        self._settings = settings
+        self._arguments = arguments
+        self._overview = overview
+        self._ending = asyncio.Event()
+        self._running: dict[int, Process] = {}
+
+    def __repr__(self) -> str:
+        return f"<Supervisor of {sorted(self._running)}>"
+
+    def end(self) -> None:
+        """Have all workers finish what is in flight, and end."""
+        self._overview.draining = True
+        self._ending.set()
+
+    async def run(self, where: str) -> None:
+        """Until all have ended; `where` is for the line that says that they serve."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._end_them())
+            first, *others = [asyncio.Event() for _ in range(self._settings.workers)]
+            group.create_task(self._keep(1, first))
+            await first.wait()  # so that a mistake is told once
+            for number, up in enumerate(others, 2):
+                group.create_task(self._keep(number, up))
+            for up in others:
+                await up.wait()
+            if not self._ending.is_set():
+                self._overview.whole = True
+                print(f"pannier-gateway ready: {where}", flush=True)  # noqa: T201
+
+    async def _keep(self, number: int, up: asyncio.Event) -> None:
+        """Start one, and anew whenever it dies; `up` when it has served, or never will."""
+        pause = FIRST_PAUSE
+        try:
+            while not self._ending.is_set():
+                born = asyncio.get_running_loop().time()
+                status = await self._live(number, up)
+                if self._ending.is_set():
+                    return
+                if number == 1 and not up.is_set():
+                    self.status = max(status, 1)
+                    self.end()
+                    return
+                log.error("worker died", extra={"worker": number, "status": status})
+                if asyncio.get_running_loop().time() - born > LONG_LIFE:
+                    pause = FIRST_PAUSE
+                await self._rest(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            up.set()
+
+    async def _live(self, number: int, up: asyncio.Event) -> int:
+        """The life of one process; its exit status."""
+        process = await self._start(number)
+        try:
+            assert process.stdout is not None
+            async for line in process.stdout:
+                if found := READY.match(line.decode()):
+                    self._overview.ready[number] = found[1]
+                    self._overview.up.labels(number).set(1)
+                    up.set()
+            return await process.wait()
+        finally:
+            self._overview.ready.pop(number, None)
+            self._overview.up.labels(number).set(0)
+            del self._running[number]
+
+    async def _start(self, number: int) -> Process:
+        command = (sys.executable, "-m", "pannier_gateway", *self._arguments, f"--worker={number}")
+        parent = os.getpid()
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=PIPE, preexec_fn=lambda: end_with(parent)
+        )
+        self._running[number] = process
+        self._overview.starts.labels(number).inc()
+        if self._ending.is_set():
+            process.terminate()
+        return process
+
+    async def _rest(self, seconds: float) -> None:
+        """Unless it is told to end meanwhile."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()
+        except TimeoutError:
+            return
+
+    async def _end_them(self) -> None:
+        await self._ending.wait()
+        ending = list(self._running.values())
+        for process in ending:
+            process.terminate()
+        waits = [asyncio.create_task(process.wait()) for process in ending]
+        if waits:
+            await asyncio.wait(waits, timeout=self._settings.drain + GRACE_SECONDS)
+        for process in ending:
+            if process.returncode is None:
+                log.error("worker killed", extra={"pid": process.pid})
+                process.kill()
+
+
+@contextmanager
+def ports(settings: Settings) -> Iterator[Ports]:
+    """Find the ports, and keep them for the workers. Raises SettingsError where one is taken."""
+    asked = [("--listen", settings.listen, "http"), ("--tls-listen", settings.tls_listen, "https")]
+    shown, arguments = [], []
+    with ExitStack() as held:
+        for option, address, scheme in asked:
+            if address is None:
+                continue
+            bind(address, option).close()  # the shared one could be had beside other workers' too
+            port = held.enter_context(bind(address, option, shared=True))
+            arguments.append(f"{option}={Address(*port.getsockname()[:2])}")
+            shown.append(url(port, scheme))
+        yield Ports(" tls ".join(shown), tuple(arguments))
+
+
+@asynccontextmanager
+async def pages(settings: Settings, overview: Overview) -> AsyncIterator[str]:
+    """Serve the admin pages of all; where."""
+    async with overview.application() as application:
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=FAREWELL_SECONDS)
+        await runner.setup()
+        try:
+            listener = bind(settings.admin_listen, "--admin-listen")
+            await web.SockSite(runner, listener).start()
+            yield url(listener)
+        finally:
+            await runner.cleanup()
+
+
+def end_with(parent: int) -> None:
+    """In a new worker: end when the supervisor dies, however suddenly. Linux alone has that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(0)  # it has died already

@@ -1,0 +1,178 @@
+"""Several processes on the same ports: they come up, die, and end, together and one by one."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from support.gateway import QUICKSTART, Gateway, running_gateway, started
+from support.wire import exchange
+
+HUB_KEEPS = """
+apiVersion: pannier.dev/v1alpha1
+kind: Bucket
+metadata: {{name: main, namespace: default}}
+spec: {{type: Upstream, allowPlaintext: true, endpoints: ["{url}"]}}
+---
+apiVersion: pannier.dev/v1alpha1
+kind: Usecase
+metadata: {{name: media, namespace: default}}
+spec: {{bucketRef: {{name: main}}}}
+"""
+PATH = "/v1/objects/media/_/k"
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """What the workers keep their objects in."""
+    with running_gateway(tmp_path_factory.mktemp("behind") / "data") as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def arguments(behind: Gateway, tmp_path: Path) -> list[str]:
+    manifests = tmp_path / "hub.yaml"
+    manifests.write_text(HUB_KEEPS.format(url=behind.url))
+    return ["--manifests", str(manifests), "--data-dir", str(tmp_path / "data"), "--workers", "3"]
+
+
+@pytest.fixture
+def hub(arguments: list[str], tmp_path: Path) -> Iterator[Gateway]:
+    with started(arguments, tmp_path / "log") as gateway:
+        yield gateway
+
+
+def page(gateway: Gateway, path: str) -> tuple[int, str]:
+    answer = exchange(gateway.admin_url, "GET", path)
+    return answer.status, answer.body.decode()
+
+
+def samples(gateway: Gateway, name: str) -> dict[str, float]:
+    """The values of a metric by worker, added up over other labels."""
+    found: defaultdict[str, float] = defaultdict(float)
+    for line in page(gateway, "/metrics")[1].splitlines():
+        if line.startswith(f"{name}{{") and (worker := re.search(r'worker="(\d+)"', line)):
+            found[worker[1]] += float(line.rsplit(" ", 1)[1])
+    return dict(found)
+
+
+def pids(gateway: Gateway) -> list[int]:
+    listed = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text()
+    return [int(pid) for pid in listed.split()]
+
+
+def until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        pass
+
+
+def test_all_workers_answer_at_one_port_and_each_counts_for_itself(hub: Gateway) -> None:
+    assert exchange(hub.url, "PUT", PATH, body=b"bytes").status == 200
+    for _ in range(60):  # connections, that the kernel spreads
+        assert exchange(hub.url, "GET", PATH).body == b"bytes"
+
+    requests = samples(hub, "pannier_requests_total")
+    assert set(requests) == {"1", "2", "3"}
+    assert sum(requests.values()) == 61
+    assert sum(count > 0 for count in requests.values()) > 1
+
+
+def test_the_admin_pages_of_all_are_one(hub: Gateway) -> None:
+    assert page(hub, "/livez") == (200, "worker 1: ok\nworker 2: ok\nworker 3: ok\n")
+    assert page(hub, "/readyz")[0] == page(hub, "/startupz")[0] == 200
+    assert '"default/main"' in page(hub, "/configz")[1]
+    assert "/metrics" in page(hub, "/")[1]
+    assert samples(hub, "pannier_worker_up") == {"1": 1, "2": 1, "3": 1}
+    assert page(hub, "/v1/objects/media/_/k")[0] == 421
+
+
+def test_a_worker_that_is_killed_is_started_anew_and_the_others_serve_on(hub: Gateway) -> None:
+    killed = pids(hub)[1]
+    subprocess.run(["kill", "-9", str(killed)], check=True)
+
+    until(lambda: samples(hub, "pannier_worker_up").get("2") == 0)
+    assert page(hub, "/readyz")[0] == 200
+    assert exchange(hub.url, "GET", "/health").status == 200
+    until(lambda: samples(hub, "pannier_worker_up") == {"1": 1, "2": 1, "3": 1})
+    assert samples(hub, "pannier_worker_starts_total") == {"1": 1, "2": 2, "3": 1}
+    assert killed not in pids(hub)
+    assert '"worker died"' in hub.log.read_text()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_all_end_together_and_in_order(hub: Gateway, ending: signal.Signals) -> None:
+    workers = pids(hub)
+
+    hub.process.send_signal(ending)
+
+    assert hub.process.wait(10) == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_workers_do_not_outlive_a_supervisor_that_is_killed(hub: Gateway) -> None:
+    workers = pids(hub)
+
+    hub.kill()
+
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+
+def test_a_stuck_worker_makes_all_of_them_dead_to_the_kubelet(hub: Gateway) -> None:
+    stuck = pids(hub)[2]
+    subprocess.run(["kill", "-STOP", str(stuck)], check=True)
+    try:
+        status, told = page(hub, "/livez")
+    finally:
+        subprocess.run(["kill", "-CONT", str(stuck)], check=True)
+
+    assert (status, told.count("ok")) == (503, 2)
+    assert page(hub, "/livez")[0] == 200
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pannier_gateway", "--admin-listen", "127.0.0.1:0", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_mistake_is_told_once_and_ends_the_process(tmp_path: Path) -> None:
+    ended = run("--manifests", str(tmp_path / "none.yaml"), "--workers", "3", "--listen=[::1]:0")
+
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "none.yaml: cannot be read" in ended.stderr
+
+
+def test_a_port_that_others_share_is_taken_all_the_same(arguments: list[str], hub: Gateway) -> None:
+    place = urlsplit(hub.url).netloc
+    ended = run(*arguments, "--listen", place)
+
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert f"--listen {place}: Address already in use" in ended.stderr
+
+
+def test_a_filesystem_bucket_is_refused_to_several(tmp_path: Path) -> None:
+    where = ["--manifests", str(QUICKSTART), "--data-dir", str(tmp_path)]
+    ended = run(*where, "--workers=2", "--listen=127.0.0.1:0")
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "a Filesystem Bucket takes one process: leave out --workers" in ended.stderr
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "257", "two"])
+def test_a_number_of_workers_is_one(number: str) -> None:
+    ended = run("--manifests=x", f"--workers={number}")
+
+    assert ended.returncode == 2
+    assert "is not a number from 1 to 256" in ended.stderr
+
+
+def test_a_unix_socket_has_one_process(tmp_path: Path) -> None:
+    ended = run("--manifests=x", "--workers=2", "--socket", str(tmp_path / "s"))
+
+    assert ended.returncode == 2
+    assert "--socket can't be shared: leave out --workers" in ended.stderr
