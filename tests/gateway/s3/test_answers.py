@@ -59,6 +59,22 @@ def test_a_listing_is_read_with_its_keys_decoded() -> None:
     assert listed_page(LISTING, encoded=False).keys[0].key == "a%2Fb+c%0A"
 
 
+CONTROL = b"""<ListBucketResult><EncodingType>url</EncodingType><Prefix>&#x01;</Prefix>
+<IsTruncated>true</IsTruncated><NextContinuationToken>a&#31;</NextContinuationToken>
+<Contents><Key>a%01&#10;</Key><ETag>"e"</ETag><LastModified>then</LastModified><Size>5</Size>
+</Contents></ListBucketResult>"""
+
+
+def test_what_xml_can_not_hold_costs_the_mark_of_the_next_page_and_nothing_else() -> None:
+    page = listed_page(CONTROL, encoded=True)
+
+    assert [each.key for each in page.keys] == ["a\x01\n"]
+    assert (page.token, page.more) == (None, True)
+    for text in (CONTROL.replace(b">url<", b"><"), CONTROL.replace(b"Contents", b"Other")):
+        with pytest.raises(NotXml, match="can't be read, or gone on with"):
+            listed_page(text, encoded=True)
+
+
 def test_an_error_is_read_wherever_it_comes() -> None:
     assert refusal(403, error("AccessDenied")) == Refusal(403, "AccessDenied", "m")
     assert error_inside(error("InternalError")) == Refusal(500, "InternalError", "m")

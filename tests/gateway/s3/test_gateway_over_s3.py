@@ -11,12 +11,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pannier import Client, NotFound
+from support import example
 from support.engines import KEYS, Engine, client, make_bucket, versitygw
 from support.gateway import Gateway, running_gateway
 from support.scripted import Peer, answer, serving
 from support.wire import Wire
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "s3.yaml"
 NOISE = bytes(range(256)) * 50_000
 SLACK = 2.0  # seconds that a busy machine may need beside
 
@@ -32,9 +32,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 def manifest(folder: Path, url: str, *, secret: str = "a/secret+key of the tests") -> Path:
     """The example for a store at `url`."""
-    text = EXAMPLE.read_text().replace("http://127.0.0.1:7070", url)
     file = folder / "s3.yaml"
-    file.write_text(text.replace("a/secret+key of the tests", secret))
+    file.write_text(example.plain(url).replace("a/secret+key of the tests", secret))
     return file
 
 

@@ -5,19 +5,21 @@ import os
 from collections.abc import AsyncIterator, Iterable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pannier_gateway.stores.base import Listing
 from pannier_gateway.stores.s3 import S3Store
 from pannier_gateway.stores.s3.answers import Listed, ListedPage
 from pannier_gateway.stores.s3.bucket import S3Bucket
-from pannier_gateway.stores.s3.listing import AT_ONCE, Candidate, choose
+from pannier_gateway.stores.s3.listing import AT_ONCE, Candidate, begin, choose
 from pannier_gateway.upstream.connection import Answer
 from support.engines import VERSITYGW, Engine, bucket_of, pool_of, store_of
-from support.stores import NOON, SECOND, ManualClock, put
+from support.stores import NOON, SECOND, ManualClock, paths, put
 
 pytestmark = pytest.mark.slow
 FOLDS = st.lists(st.sampled_from(["a", "b", None]), max_size=40).map(
@@ -107,6 +109,32 @@ async def test_the_youngest_objects_are_asked_for_each_time(counted: Counted) ->
         counted.asked()
         await counted.store.list(Listing(""))
         assert counted.asked() == (1, 1)
+
+
+async def test_a_page_whose_mark_was_lost_is_followed_by_what_comes_after_its_last_key(
+    bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, listed = ManualClock(), bucket.listed
+    store = store_of(bucket, VERSITYGW, clock)
+    for number in range(9):
+        await put(store, f"k/{number}", b"x", expires=None if number % 4 == 0 else NOON + SECOND)
+    clock.advance(1)
+
+    async def lossy(*where: Any, encoded: bool) -> ListedPage:
+        return replace(await listed(*where, encoded=encoded), token=None)
+
+    monkeypatch.setattr(bucket, "listed", lossy)
+
+    assert await paths(store, limit=1) == ["k/0", "k/4", "k/8"]
+
+
+def test_an_engine_is_never_told_to_begin_before_the_prefix() -> None:
+    """Some then list nothing at all."""
+    starts = ("", "a/1", "b", "b/1", "c")
+
+    begun = [begin(Listing("b", start), "plain") for start in starts]
+
+    assert begun == ["", "", "b", "b/1", "c"]
 
 
 async def test_expiry_is_certain_without_asking(strict: Engine, counted: Counted) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import re
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -14,13 +15,13 @@ import pytest
 
 from pannier import Client, NotFound
 from pannier_gateway.threads import in_thread
+from support import example
 from support.engines import Engine, make_bucket, unfinished_uploads, versitygw
 from support.faultproxy import FaultProxy, Trouble
 from support.gateway import Gateway, running_gateway
 
 pytestmark = [pytest.mark.slow, pytest.mark.engines]
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "s3.yaml"
 MIB = 1 << 20
 NOISE = random.Random(8650).randbytes(24 * MIB)
 SIZES = (1000, 1000, 16_000, 300_000, MIB, 10 * MIB)
@@ -44,7 +45,7 @@ def users() -> Iterator[ThreadPoolExecutor]:
 def gateway_over(folder: Path, port: int) -> AbstractContextManager[Gateway]:
     """A gateway whose store is at `port`."""
     file = folder / "s3.yaml"
-    text = EXAMPLE.read_text().replace("127.0.0.1:7070", f"127.0.0.1:{port}")
+    text = example.plain(f"http://127.0.0.1:{port}")
     file.write_text(text.replace("compression: Zstd", "compression: None"))
     return running_gateway(folder / "data", manifests=file)
 
@@ -113,29 +114,31 @@ async def test_a_storm_is_not_noticed(
     assert unfinished_uploads(engine, "objects") == set()
 
 
-async def test_an_upload_outlives_the_death_of_its_store(
+async def test_uploads_outlive_the_death_of_their_store(
     engine: Engine, users: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    died = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    """It is killed when each has sent half of its body, and comes back when it has been missed."""
+    bodies = [NOISE[:size] for size in (1000, MIB, 9 * MIB, 24 * MIB)]
+    halfway = threading.Barrier(len(bodies), engine.kill)
 
-    def body() -> Iterator[bytes]:
-        yield NOISE[: 12 * MIB]
-        engine.kill()
-        loop.call_soon_threadsafe(died.set)
-        yield NOISE[12 * MIB :]
+    def halves_of(body: bytes) -> Iterator[bytes]:
+        yield body[: len(body) // 2]
+        halfway.wait(20)
+        yield body[len(body) // 2 :]
 
-    def upload(url: str) -> bytes:
+    def upload(url: str, body: bytes) -> bytes:
         with Client(url) as pannier:
-            session = pannier.session("attachments", org=1)
-            session.put(body(), "k")
+            session = pannier.session("attachments", size=len(body))
+            session.put(halves_of(body), "k")
             return session.get("k").read()
 
     with gateway_over(tmp_path, engine.port) as gateway:
-        uploading = asyncio.ensure_future(in_thread(users, partial(upload, gateway.url)))
-        await died.wait()
+        uploading = [
+            asyncio.ensure_future(in_thread(users, partial(upload, gateway.url, body)))
+            for body in bodies
+        ]
         retries = partial(total, gateway, "pannier_retries_total")
         while await in_thread(users, retries) == 0:
-            assert not uploading.done()
+            assert not any(each.done() for each in uploading)
         with versitygw(engine.folder, engine.port):
-            assert await uploading == NOISE
+            assert await asyncio.gather(*uploading) == bodies

@@ -2,15 +2,30 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from pannier_gateway.errors import StoreMisanswered, StoreUnavailable
+from pannier_gateway.errors import StoreBusy, StoreMisanswered, StoreUnavailable
+from pannier_gateway.stores.provision import Endpoints
 from pannier_gateway.stores.s3.bucket import S3Bucket
-from pannier_gateway.stores.s3.probe import FINDINGS, Probe, Promise
+from pannier_gateway.stores.s3.probe import FINDINGS, Probe, Promise, Unblamed
 from pannier_gateway.stores.s3.traits import Traits
-from support.engines import OWN, VERSITYGW, Engine, bucket_of, client, pool_of, unfinished_uploads
-from support.faulty import busy, silent
+from pannier_gateway.upstream.pool import Endpoint, Pool
+from support.engines import (
+    OWN,
+    VERSITYGW,
+    Engine,
+    bucket_of,
+    client,
+    pool_of,
+    provision,
+    unfinished_uploads,
+)
+from support.faultproxy import FaultProxy, Hazard
+from support.faulty import busy, silent, unreachable
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +69,21 @@ async def test_findings_that_can_not_be_read_are_never_written_over(bucket: S3Bu
             await Promise(bucket, OWN, read_only=False)()
 
 
+async def test_connections_that_end_do_not_make_it_begin_anew(
+    strict: Engine, bucket: S3Bucket
+) -> None:
+    hazard = Hazard(resets=0.03, stalls=0.0)
+    async with FaultProxy.run(strict.port, hazard, Random(1)) as proxy:
+        pool = Pool(Endpoint("127.0.0.1", proxy.port))
+        broken = bucket_of(strict, bucket.name, pool)
+        found = await Promise(broken, OWN, read_only=False)()
+        pool.close()
+        await asyncio.sleep(0)
+
+    assert found == VERSITYGW
+    assert proxy.resets > 3
+
+
 async def test_an_engine_that_comes_late_is_asked_again(strict: Engine, bucket: S3Bucket) -> None:
     pool = pool_of(strict)
     late = bucket_of(strict, bucket.name, pool)
@@ -76,14 +106,48 @@ async def test_a_bad_moment_decides_nothing(
 ) -> None:
     """Each kind of request fails once, by the network or because there is too much to do."""
     promise = Promise(bucket, OWN, read_only=False)
-    for name in ("put", "head", "put_slowly", "end_upload", "copy", "delete", "tag", "lifecycle"):
+    for name in ("put", "head", "put_slowly", "end_upload", "copy", "delete", "tags", "lifecycle"):
         for error in (silent(), busy()):
             with monkeypatch.context() as patch:
-                patch.setattr(bucket, name, failing(error))
+                patch.setattr(S3Bucket, name, failing(error))
                 with pytest.raises(type(error)):
                     await promise()
 
     assert await promise() == VERSITYGW
+
+
+async def test_one_failure_does_not_decide_how_keys_are_laid_out(
+    bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that has just begun may answer 500, and one that takes no odd keys does."""
+    put = bucket.put
+    failed: list[str] = []
+
+    async def fails_once(key: str, *rest: Any, **named: Any) -> None:
+        if "/marked-" in key and not failed:
+            failed.append(key)
+            raise StoreUnavailable("500 InternalError")
+        await put(key, *rest, **named)
+
+    monkeypatch.setattr(bucket, "put", fails_once)
+
+    assert (await Probe(bucket, OWN).traits()).layout == "marked"
+    assert failed
+
+
+async def test_what_a_probe_provokes_is_not_held_against_the_store() -> None:
+    """Some engines answer 500 to all writers but one: that would be taken for an outage."""
+    endpoints: Endpoints[str] = provision().among({"only": "target"})
+
+    for _ in range(20):
+        with pytest.raises(StoreUnavailable), Unblamed(endpoints).pick() as picked:
+            raise StoreUnavailable(f"500, as {picked.target} answers a provocation")
+    for _ in range(20):
+        with pytest.raises(StoreUnavailable), Unblamed(endpoints).pick():
+            raise unreachable()
+
+    with pytest.raises(StoreBusy, match="left alone"):
+        [endpoints.pick() for _ in range(20)]
 
 
 def failing(error: Exception) -> Callable[..., Awaitable[None]]:
@@ -94,8 +158,5 @@ def failing(error: Exception) -> Callable[..., Awaitable[None]]:
 
 
 def test_weaknesses_are_told_in_words() -> None:
-    assert (
-        Traits(create=True, replace="bare", complete=True, delete=True, verified=True).weaknesses
-        == []
-    )
-    assert len(Traits().weaknesses) == 6
+    assert replace(VERSITYGW, lifecycle=True).weaknesses == []
+    assert len(Traits().weaknesses) == 7

@@ -17,7 +17,7 @@ from pannier_gateway.stores.base import Attributes, Buffer, Draft, Store
 from pannier_gateway.stores.s3.bucket import S3Bucket
 from support.engines import VERSITYGW, Engine, store_of, unfinished_uploads
 from support.faulty import VirtualTime, silent, unreachable
-from support.stores import Body, draft, put, read, streamed
+from support.stores import NOON, Body, draft, put, read, streamed, whole
 
 pytestmark = pytest.mark.engines
 
@@ -126,6 +126,16 @@ async def test_a_short_stream_is_sent_again_too(
     assert await read(store, "k") == SHORT
 
 
+async def test_an_upload_that_is_sent_twice_is_one_version(bucket: S3Bucket) -> None:
+    driver, same, later = store_of(bucket, VERSITYGW), draft(), draft(created=NOON + 1)
+
+    first = await driver.put("k", whole(b"x"), same)
+
+    assert (await driver.put("k", whole(b"x"), same)).etag == first.etag
+    assert (await driver.put("k", whole(b"y"), same)).etag != first.etag
+    assert (await driver.put("k", whole(b"x"), later)).etag != first.etag
+
+
 async def test_who_comes_second_is_told_so_although_the_first_answer_was_lost(
     bucket: S3Bucket, troubled: Troubled
 ) -> None:
@@ -172,4 +182,4 @@ async def test_an_upload_that_comes_to_nothing_leaves_nothing(
         await put(around(bucket), "k", streamed(LONG, 1 << 20))
 
     assert unfinished_uploads(strict, bucket.name) == set()
-    assert len(troubled.calls) == (1 if isinstance(error, StoreRefused) else 7)
+    assert len(troubled.calls) == (1 if isinstance(error, StoreRefused) else 8)

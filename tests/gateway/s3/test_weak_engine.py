@@ -9,6 +9,7 @@ from pannier_gateway.errors import Damaged, NotOffered, PreconditionFailed
 from pannier_gateway.stores.base import Attributes, Record
 from pannier_gateway.stores.s3.bucket import S3Bucket
 from pannier_gateway.stores.s3.probe import Probe
+from pannier_gateway.upstream.connection import Answer
 from support.engines import OWN, S3S_FS, store_of
 from support.stores import NOON, draft, paths, put, read, whole
 
@@ -44,6 +45,27 @@ async def test_of_the_creators_of_one_gateway_one_wins(weak_bucket: S3Bucket) ->
     assert sum(isinstance(each, PreconditionFailed) for each in ended) == len(VERSIONS) - 1
 
 
+async def test_who_writes_without_a_condition_is_not_lost_to_one_who_has_looked_before(
+    weak_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, head = store_of(weak_bucket, S3S_FS), weak_bucket.head
+    await put(store, "k", b"old")
+    other: list[asyncio.Task[Record]] = []
+
+    async def look(key: str) -> Answer:
+        answer = await head(key)
+        monkeypatch.undo()
+        other.append(asyncio.create_task(put(store, "k", b"unconditional")))
+        await asyncio.wait(other, timeout=0.1)  # it is done by then, unless it waits
+        return answer
+
+    monkeypatch.setattr(weak_bucket, "head", look)
+    await put(store, "k", b"conditional", Conditions(if_match=("*",)))
+    await other[0]
+
+    assert await read(store, "k") == b"unconditional"
+
+
 async def test_deadlines_that_can_not_be_moved_safely_are_not_taken(weak_bucket: S3Bucket) -> None:
     store = store_of(weak_bucket, S3S_FS)
     attributes = Attributes(policy="tti", after=1)
@@ -55,10 +77,11 @@ async def test_deadlines_that_can_not_be_moved_safely_are_not_taken(weak_bucket:
 async def test_a_body_that_it_mixed_up_is_never_given_out_as_a_whole_one(
     weak_bucket: S3Bucket,
 ) -> None:
-    """Overwritten by many at once it may keep the bytes of one and the checksum of another."""
-    store = store_of(weak_bucket, S3S_FS)
+    """Overwritten by many gateways it may keep the bytes of one and the checksum of another."""
+    stores = [store_of(weak_bucket, S3S_FS) for _ in VERSIONS]
+    store = stores[0]
     for _ in range(5):
-        await asyncio.gather(*(put(store, "k", body) for body in VERSIONS))
+        await asyncio.gather(*map(put, stores, "k" * len(stores), VERSIONS))
         try:
             assert await read(store, "k") in VERSIONS
         except Damaged:

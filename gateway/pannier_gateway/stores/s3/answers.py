@@ -4,6 +4,7 @@ XML from a server that may be anybody's: a document type, which is where entitie
 the reading, and so does a size that no honest answer has.
 """
 
+import re
 from collections.abc import Iterator
 from urllib.parse import unquote_plus
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
@@ -14,6 +15,12 @@ from pannier_gateway.dates import parse_date
 
 MOST_LISTED = 8 << 20  # bytes of a listing: 1,000 keys of 1,024 bytes, escaped, with their dates
 MOST_TOLD = 64 << 10  # bytes of any other answer
+
+
+_UNHELD = re.compile(  # references to characters that XML has not
+    rb"&#(?:x0*(?:[0-8bcef]|1[0-9a-f]|fff[ef])|0*(?:[0-8]|1[124-9]|2[0-9]|3[01]|6553[45]));",
+    re.IGNORECASE,
+)
 
 
 class NotXml(ValueError):
@@ -40,10 +47,12 @@ class Listed(Struct, frozen=True):
 
 
 class ListedPage(Struct, frozen=True):
-    """One page of keys in order, and the mark of the next where there is one."""
+    """One page of keys in order. `token` is the mark of the next one; None where there is none, or
+    XML could not hold it, and the last key has to do."""
 
     keys: tuple[Listed, ...]
     token: str | None
+    more: bool
 
 
 class _Tree(TreeBuilder):
@@ -98,14 +107,21 @@ def error_inside(text: bytes) -> Refusal | None:
 
 
 def listed_page(text: bytes, *, encoded: bool) -> ListedPage:
-    """A page of ListObjectsV2, asked for with encoding-type=url or not. Raises NotXml."""
-    root = parsed(text)
+    """A page of ListObjectsV2, asked for with encoding-type=url or not. Raises NotXml.
+
+    Some engines encode keys alone: they repeat a prefix, and tell a token, as XML can't hold it.
+    """
+    kept = _UNHELD.sub(b"", text) if encoded else text
+    lossy = len(kept) < len(text)
+    root = parsed(kept)
     if root.tag != "ListBucketResult":
         raise NotXml(f"<{root.tag}> where a listing should be")
     encoded = encoded and said(root, "EncodingType") == "url"
-    token = said(root, "NextContinuationToken") or None
-    more = said(root, "IsTruncated") == "true"
-    return ListedPage(tuple(_keys(root, encoded=encoded)), token if more else None)
+    keys, more = tuple(_keys(root, encoded=encoded)), said(root, "IsTruncated") == "true"
+    token = said(root, "NextContinuationToken") if more and not lossy else ""
+    if (lossy and not encoded) or (more and not token and not keys):
+        raise NotXml("a listing that can't be read, or gone on with")
+    return ListedPage(keys, token or None, more)
 
 
 def upload_id(text: bytes) -> str:
@@ -122,6 +138,11 @@ def copied_tag(text: bytes) -> str:
     if not found:
         raise NotXml("no ETag")
     return found
+
+
+def tags(text: bytes) -> dict[str, str]:
+    """Of an object. Raises NotXml."""
+    return {said(each, "Key"): said(each, "Value") for each in parsed(text).iter("Tag")}
 
 
 def said(element: Element, tag: str) -> str:

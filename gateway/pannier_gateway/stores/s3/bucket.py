@@ -19,7 +19,7 @@ from awscrt.checksums import crc64nvme
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pannier_gateway.errors import ObjectNotFound, StoreMisanswered
+from pannier_gateway.errors import ObjectNotFound, StoreMisanswered, StoreRefused
 from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.connecting import Entrance
 from pannier_gateway.stores.provision import Endpoints, Kept
@@ -54,6 +54,8 @@ Checksum = Literal["crc64nvme", "md5", "none"]
 T = TypeVar("T")
 
 HEADS = {301: "PermanentRedirect", 400: "BadRequest", 403: "AccessDenied", 404: "NoSuchKey"}
+NO_LIFECYCLE = "NoSuchLifecycleConfiguration"
+BESIDE = {"x-amz-transition-default-minimum-object-size"}  # of lifecycle rules: what was not said
 CONFLICTS = {"ConditionalRequestConflict", "PreconditionFailed"}
 
 
@@ -82,6 +84,13 @@ class Call(Struct, frozen=True):
     query: Headers = NO_HEADERS
     headers: Headers = NO_HEADERS
     body: Buffer | Streamed = b""
+
+
+class Lifecycle(NamedTuple):
+    """A bucket's lifecycle rules: the XML, and what S3 tells of them in headers."""
+
+    text: bytes
+    headers: Headers = NO_HEADERS
 
 
 class SentPart(NamedTuple):
@@ -119,6 +128,15 @@ class S3Bucket:
     def __repr__(self) -> str:
         return f"<{self.place}>"
 
+    def through(
+        self,
+        wrap: Callable[[Endpoints[Entrance]], Endpoints[Entrance]],
+        kind: "type[S3Bucket] | None" = None,
+    ) -> "S3Bucket":
+        """The same bucket, its endpoints wrapped; as one of another `kind`, where that is given."""
+        among, made = wrap(self._entrances), kind or type(self)
+        return made(self._address, among, self._signer, self._credentials, self._patience)
+
     @asynccontextmanager
     async def read(self, key: str, headers: Headers = NO_HEADERS) -> AsyncIterator[Answer]:
         """The object, from which its bytes are to be taken within the block."""
@@ -145,13 +163,18 @@ class S3Bucket:
         """Whether or not there was one."""
         await self._done(Call("DELETE", key, headers=headers))
 
-    async def copy(self, source: str, key: str, headers: Headers) -> None:
-        """Copy an object onto another key, or itself, with the metadata of `headers`."""
+    async def copy(
+        self, source: str, key: str, headers: Headers, *, retagged: bool = False
+    ) -> None:
+        """Copy an object onto another key, or itself, with the metadata of `headers`, and their
+        tags where it is `retagged`."""
         told = {
             "x-amz-copy-source": self._source(source),
             "x-amz-metadata-directive": "REPLACE",
             **headers,
         }
+        if retagged:
+            told["x-amz-tagging-directive"] = "REPLACE"
         self._unless_error(await self._done(Call("PUT", key, {}, told)))
 
     async def listed(
@@ -209,19 +232,29 @@ class S3Bucket:
     async def abort_upload(self, key: str, upload_id: str) -> None:
         await self._done(Call("DELETE", key, {"uploadId": upload_id}))
 
-    async def tag(self, key: str, tags: Mapping[str, str]) -> None:
-        pairs = "".join(
-            f"<Tag><Key>{escape(name)}</Key><Value>{escape(text)}</Value></Tag>"
-            for name, text in tags.items()
-        )
-        body = f"<Tagging><TagSet>{pairs}</TagSet></Tagging>".encode()
-        await self._done(Call("PUT", key, {"tagging": ""}, await checked(body, "md5"), body))
+    async def tags(self, key: str) -> dict[str, str]:
+        text = await self._done(Call("GET", key, {"tagging": ""}))
+        return self._understood(answers.tags, text)
 
-    async def tags(self, key: str) -> bytes:
-        return await self._done(Call("GET", key, {"tagging": ""}))
+    async def lifecycle(self) -> "Lifecycle | None":
+        """The rules by which the store deletes; None where there are none."""
+        try:
+            async with self._answer(Call("GET", query={"lifecycle": ""})) as answer:
+                text = await answer.whole(MOST_LISTED)
+                return Lifecycle(text, {n: v for n, v in answer.headers.items() if n in BESIDE})
+        except StoreRefused as error:
+            if NO_LIFECYCLE not in str(error):
+                raise
+            return None
 
-    async def lifecycle(self) -> bytes:
-        return await self._done(Call("GET", query={"lifecycle": ""}))
+    async def set_lifecycle(self, rules: "Lifecycle") -> None:
+        """Put these in the place of all there are."""
+        body = rules.text
+        told = {**rules.headers, **await checked(body, "md5"), "content-type": "application/xml"}
+        await self._done(Call("PUT", None, {"lifecycle": ""}, told, body))
+
+    async def drop_lifecycle(self) -> None:
+        await self._done(Call("DELETE", None, {"lifecycle": ""}))
 
     # One exchange
 
@@ -300,8 +333,7 @@ async def checked(body: Body, checksum: Checksum) -> dict[str, str]:
             return {}
         case "md5":
             return {"content-md5": encoded(await md5_of(body))}
-    whole = crc64nvme(body) if isinstance(body, Buffer) else body.checksum
-    return {CRC64NVME: encoded(whole.to_bytes(8, "big"))}
+    return {CRC64NVME: encoded(checksum_of(body).to_bytes(8, "big"))}
 
 
 async def md5_of(body: Body) -> bytes:
@@ -312,6 +344,15 @@ async def md5_of(body: Body) -> bytes:
         async for piece in body:
             await asyncio.to_thread(digest.update, piece)
     return digest.digest()
+
+
+def checksum_of(body: Body) -> int:
+    """Its CRC64NVME."""
+    return int(crc64nvme(body)) if isinstance(body, Buffer) else body.checksum
+
+
+def size_of(body: Body) -> int:
+    return len(body) if isinstance(body, Buffer) else body.size
 
 
 def sendable(body: Body) -> Buffer | Streamed:

@@ -86,9 +86,9 @@ class Lister:
             async for entry in self._living(candidates, shown):
                 shown = entry if isinstance(entry, str) else None
                 yield entry
-            if page.token is None:
+            if not page.more:
                 return
-            start, token = "", page.token
+            start, token = "" if page.token else page.keys[-1].key, page.token
             if candidates and shown is not None and candidates[-1].folded == shown:
                 start, token = stored_prefix(shown, layout) + LAST, None  # all of it is told
 
@@ -138,11 +138,14 @@ class Lister:
 
 
 def begin(listing: Listing, layout: Layout) -> str:
-    """The key after which the engine shall list."""
+    """The key after which the engine shall list; some list nothing after one before the prefix."""
     told = resumed_prefix(listing)
     if told is not None:
         return stored_prefix(told, layout) + LAST
-    return stored(listing.start_after, layout) if listing.start_after else ""
+    if not listing.start_after:
+        return ""
+    start = stored(listing.start_after, layout)
+    return start if start >= stored_prefix(listing.prefix, layout) else ""
 
 
 def choose(candidates: Sequence[Candidate], at: int, shown: str | None) -> list[int]:

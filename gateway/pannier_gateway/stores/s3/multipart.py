@@ -5,12 +5,21 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 from pannier_gateway.errors import PannierError, TooLarge
 from pannier_gateway.stores.base import Buffer, Source
-from pannier_gateway.stores.provision import Kept
-from pannier_gateway.stores.s3.bucket import Body, Headers, S3Bucket, SentPart, Unmet, part
+from pannier_gateway.stores.provision import Attempt, Kept
+from pannier_gateway.stores.s3.bucket import (
+    Body,
+    Headers,
+    S3Bucket,
+    SentPart,
+    Unmet,
+    part,
+    size_of,
+)
 from pannier_gateway.stores.s3.traits import Traits
 
 log = logging.getLogger("pannier.store")
@@ -27,10 +36,12 @@ T = TypeVar("T")
 class Again(Protocol):
     """What `attempt` returns in the end, where its failures pass."""
 
-    async def __call__(self, attempt: Callable[[], Awaitable[T]], /) -> T: ...
+    async def __call__(
+        self, attempt: Attempt[T], size: int | None = None, path: str | None = None, /
+    ) -> T: ...
 
 
-async def once(attempt: Callable[[], Awaitable[T]]) -> T:
+async def once(attempt: Attempt[T], _size: int | None = None, _path: str | None = None) -> T:
     """For those who want to see failures as they come."""
     return await attempt()
 
@@ -130,7 +141,8 @@ class Upload:
     async def send(self, body: Body) -> None:
         named = part(self._id, len(self._parts) + 1)
         upload, checksum = self._bucket.upload_part, self._way.traits.checksum
-        self._parts.append(await self._way.again(lambda: upload(self._key, named, body, checksum)))
+        send = partial(upload, self._key, named, body, checksum)
+        self._parts.append(await self._way.again(send, size_of(body)))
 
     async def copy(self, source_headers: Headers, size: int) -> None:
         """All of the object that is under the key now, in as few parts as possible."""

@@ -12,9 +12,11 @@ from pannier_gateway.stores.connecting import Entrance, endpoint_of, patience_of
 from pannier_gateway.stores.provision import Provision
 from pannier_gateway.stores.s3.bucket import Address, S3Bucket
 from pannier_gateway.stores.s3.credentials import Ambient, Anonymous, CredentialSource, FromSecret
+from pannier_gateway.stores.s3.keys import stored_prefix
 from pannier_gateway.stores.s3.probe import Promise
 from pannier_gateway.stores.s3.signing import Signer
 from pannier_gateway.stores.s3.store import Rules, S3Store
+from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.stores.secrets import Secrets
 from pannier_gateway.tls.trust import Trusts
 from pannier_gateway.upstream.pool import PORTS, Endpoint
@@ -29,8 +31,22 @@ async def opened(
     config: BucketConfig, secrets: Secrets, trusts: Trusts, provision: Provision
 ) -> AsyncIterator[S3Store]:
     """The store of a Bucket of type S3, probed in the background."""
-    s3 = config.s3
-    assert s3 is not None  # the type is S3: GatewayConfig saw to it
+    async with connected(config, secrets, trusts, provision) as bucket:
+        own, s3 = own_prefix(config), s3_of(config)
+        promise = Promise(bucket, own, read_only=config.access == "ReadOnly")
+        probing = asyncio.create_task(look_ahead(promise))
+        try:
+            yield S3Store(bucket, promise, Rules(own, s3.storage_class), provision)
+        finally:
+            probing.cancel()
+
+
+@asynccontextmanager
+async def connected(
+    config: BucketConfig, secrets: Secrets, trusts: Trusts, provision: Provision
+) -> AsyncIterator[S3Bucket]:
+    """The bucket of S3 that a Bucket names. Nothing is asked of it."""
+    s3 = s3_of(config)
     signer, credentials = Signer(s3.region), credentials_of(s3, secrets)
     async with AsyncExitStack() as pools:
         entrances: dict[str, Entrance] = {}
@@ -38,14 +54,22 @@ async def opened(
             pool = await pools.enter_async_context(pool_to(endpoint, trusts))
             entrances[str(endpoint)] = Entrance(host, pool)
         among, patience = provision.among(entrances), patience_of(config.resilience)
-        bucket = S3Bucket(address_of(config, s3), among, signer, credentials, patience)
-        own = OWN if config.prefix is None else f"{config.prefix}/{OWN}"
-        promise = Promise(bucket, own, read_only=config.access == "ReadOnly")
-        probing = asyncio.create_task(look_ahead(promise))
-        try:
-            yield S3Store(bucket, promise, Rules(own, s3.storage_class), provision)
-        finally:
-            probing.cancel()
+        yield S3Bucket(address_of(config, s3), among, signer, credentials, patience)
+
+
+def s3_of(config: BucketConfig) -> S3Config:
+    assert config.s3 is not None  # the type is S3: BucketConfig saw to it
+    return config.s3
+
+
+def own_prefix(config: BucketConfig) -> str:
+    """What the keys begin with that the gateway keeps for itself."""
+    return OWN if config.prefix is None else f"{config.prefix}/{OWN}"
+
+
+def key_prefix(config: BucketConfig, traits: Traits) -> str:
+    """What the keys of its objects begin with."""
+    return "" if config.prefix is None else stored_prefix(f"{config.prefix}/", traits.layout)
 
 
 async def look_ahead(promise: Promise) -> None:

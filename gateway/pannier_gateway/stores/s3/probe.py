@@ -8,10 +8,10 @@ to change, objects would be lost from sight.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -25,17 +25,28 @@ from pannier_gateway.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from pannier_gateway.stores.s3.bucket import CRC64NVME, Headers, S3Bucket, Unmet, encoded
+from pannier_gateway.stores.provision import Endpoints, Picked
+from pannier_gateway.stores.s3.bucket import (
+    CRC64NVME,
+    NO_HEADERS,
+    Headers,
+    S3Bucket,
+    Unmet,
+    encoded,
+)
 from pannier_gateway.stores.s3.keys import Layout, stored
 from pannier_gateway.stores.s3.metadata import Stored, stored_object
 from pannier_gateway.stores.s3.multipart import Uploads
-from pannier_gateway.stores.s3.traits import Traits
+from pannier_gateway.stores.s3.persistent import Persistent, ended_early, steadily
+from pannier_gateway.stores.s3.traits import LONGEST_KEY, Traits
 from pannier_gateway.upstream.errors import ExchangeError
 
 log = logging.getLogger("pannier.store")
 
 FINDINGS = "engine.json"
 ROUNDS = 4
+CROWDED_TRIES = 24  # of each, since one writer who is cut off spoils it for all
+MOMENTS = 3  # in which an engine may fail before that counts
 BODIES = [bytes([number]) * (number + 2) for number in range(8)]  # of as many writers at once
 TOGETHER_SECONDS = 1.0  # how long writers wait for each other
 LOOKING_SECONDS = 0.05  # what an engine gets to look whether a condition holds
@@ -51,8 +62,11 @@ ODD = [
 ]
 
 LONG = "n" * 300
+LENGTHS = range(LONGEST_KEY, 64, -64)  # bytes of keys to try
+SEGMENTS = f"{'n' * 199}/" * 6
 
 Work = Awaitable[None]
+E = TypeVar("E")
 
 
 class Promise:
@@ -95,17 +109,26 @@ class Promise:
 
 async def remembered(bucket: S3Bucket, own: str, *, read_only: bool) -> Traits:
     """The traits as they were found first, or are now. Raises what the store answers with."""
+    asked = bucket.through(Unblamed, Persistent)
+    found = await steadily(partial(findings, asked, own))
+    if found is not None:
+        return found
+    if read_only:
+        return Traits()
+    found = await Probe(asked, f"{own}probe/{secrets.token_hex(8)}/").traits()
+    text, kind = msgspec.json.encode(found), {"content-type": "application/json"}
+    await asked.put(f"{own}{FINDINGS}", text, kind, found.checksum)
+    return found
+
+
+async def findings(bucket: S3Bucket, own: str) -> Traits | None:
+    """The traits as they were found first; None where nobody has probed yet."""
     key = f"{own}{FINDINGS}"
     try:
         async with bucket.read(key) as answer:
             text = await answer.whole(1 << 16)
     except ObjectNotFound:
-        if read_only:
-            return Traits()
-        found = await Probe(bucket, f"{own}probe/{secrets.token_hex(8)}/").traits()
-        text = msgspec.json.encode(found)
-        await bucket.put(key, text, {"content-type": "application/json"}, found.checksum)
-        return found
+        return None
     try:
         return msgspec.json.decode(text, type=Traits)
     except msgspec.MsgspecError as error:
@@ -129,12 +152,14 @@ class Probe:
     async def traits(self) -> Traits:
         """Raises what the store answers with, and StoreRefused for one that keeps no keys."""
         try:
-            traits = await self._with_checksum(Traits(layout=await self._layout()))
+            layout, longest = await self._layout(), await self._longest()
+            traits = await self._with_checksum(Traits(layout=layout, longest_key=longest))
             traits = replace(traits, create=await self._one_wins(self._creators))
             traits = await self._with_replacing(traits)
             if traits.replace is not None:
                 traits = await self._with_more(traits)
-            return replace(traits, tags=await self._tags(), lifecycle=await self._lifecycle())
+            traits = await self._with_tags(traits)
+            return replace(traits, lifecycle=await steadily(self._lifecycle))
         finally:
             await self._clear()
 
@@ -152,31 +177,51 @@ class Probe:
         )
 
     async def _keeps(self, layout: Layout, paths: Sequence[str]) -> bool:
-        """Whether each of the odd paths holds what was put there, and is listed."""
+        """Whether the odd paths are kept; an engine may fail for good, or in a bad moment."""
+        for _ in range(MOMENTS):
+            try:
+                return await self._holds(layout, paths)
+            except (PannierError, Unmet) as error:
+                refused = LONG in paths and not broke_off(error)  # some say then: they are busy
+                if undecided(error) and not refused:
+                    raise
+                if not isinstance(error, StoreUnavailable):
+                    return False
+        return False
+
+    async def _holds(self, layout: Layout, paths: Sequence[str]) -> bool:
+        """Whether each of the paths holds what was put there, and is listed."""
         prefix = f"{self._corner}{layout}-{len(paths)}/"
         keys = {prefix + stored(path, layout): path.encode() for path in paths}
         self._used |= keys.keys()
-        try:
-            for key, body in keys.items():
-                await self._bucket.put(key, body, PLAIN)
-            listed = await self._bucket.listed(
-                prefix, "", MOST_LISTED, None, encoded=layout != "marked"
-            )
-            found = {key: await self._body(key) for key in keys}
-        except (PannierError, Unmet) as error:
-            refused = LONG in paths and not broke_off(error)  # some say of those that they are busy
-            if undecided(error) and not refused:
-                raise
-            return False
+        for key, body in keys.items():
+            await self._bucket.put(key, body, PLAIN)
+        encoded = layout != "marked"
+        listed = await self._bucket.listed(prefix, "", MOST_LISTED, None, encoded=encoded)
+        found = {key: await self._body(key) for key in keys}
         return found == keys and {each.key for each in listed.keys} == keys.keys()
+
+    async def _longest(self) -> int:
+        """Bytes of a key that is kept: in some engines it has to fit into the name of a file."""
+        for size in LENGTHS:
+            key = f"{self._corner}{SEGMENTS}"[: size - 1] + "n"
+            self._used.add(key)
+            try:
+                await self._bucket.put(key, b"long", PLAIN)
+                if await self._body(key) == b"long":
+                    return size
+            except (PannierError, Unmet) as error:
+                if broke_off(error):
+                    raise
+        return LENGTHS[-1]
 
     # Checksums
 
     async def _with_checksum(self, traits: Traits) -> Traits:
         """The one that keeps the engine from storing other bytes than were sent."""
-        if await self._refuses({CRC64NVME: encoded(bytes(8))}):
+        if await steadily(partial(self._refuses, {CRC64NVME: encoded(bytes(8))})):
             return replace(traits, checksum="crc64nvme", verified=True)
-        if await self._refuses({"content-md5": encoded(bytes(16))}):
+        if await steadily(partial(self._refuses, {"content-md5": encoded(bytes(16))})):
             return replace(traits, checksum="md5", verified=True)
         return traits
 
@@ -202,17 +247,20 @@ class Probe:
     async def _with_more(self, traits: Traits) -> Traits:
         ends = [partial(self._completers, traits, over=over) for over in (True, False)]
         complete = all([await self._one_wins(each) for each in ends])
-        copy, delete = await self._copies(traits), await self._deletes()
+        copy = await steadily(partial(self._copies, traits))
+        delete = await steadily(self._deletes)
         return replace(traits, complete=complete, copy=copy, delete=delete)
 
     async def _one_wins(self, crowd: Callable[[str], Awaitable[Sequence[Work]]]) -> bool:
         """Whether of many writers at once, all under one condition, exactly one succeeds."""
         for _ in range(ROUNDS):
-            key = self._new_key()
-            ended = await asyncio.gather(*(won(work) for work in await crowd(key)))
-            if sum(ended) != 1:
+            if await steadily(partial(self._winners, crowd), CROWDED_TRIES) != 1:
                 return False
         return True
+
+    async def _winners(self, crowd: Callable[[str], Awaitable[Sequence[Work]]]) -> int:
+        """Of one crowd, about a key of its own."""
+        return sum(await asyncio.gather(*(won(work) for work in await crowd(self._new_key()))))
 
     async def _creators(self, key: str) -> Sequence[Work]:
         return self._held(key, {**PLAIN, "if-none-match": "*"})
@@ -231,10 +279,12 @@ class Probe:
     async def _completers(self, traits: Traits, key: str, *, over: bool) -> Sequence[Work]:
         """Uploads of one part each, over an object or where none is."""
         guard = traits.guard(await self._put_and_find(key) if over else None)
-        return [self._upload(traits, key, body, guard) for body in BODIES]
+        return [self._upload(traits, key, body, PLAIN, guard) for body in BODIES]
 
-    async def _upload(self, traits: Traits, key: str, body: bytes, guard: Headers) -> None:
-        async with Uploads(self._bucket, traits).begin(key, PLAIN) as upload:
+    async def _upload(
+        self, traits: Traits, key: str, body: bytes, headers: Headers, guard: Headers = NO_HEADERS
+    ) -> None:
+        async with Uploads(self._bucket, traits).begin(key, headers) as upload:
             await upload.send(body)
             await upload.finish(guard)
 
@@ -256,24 +306,41 @@ class Probe:
 
     # Extras
 
-    async def _tags(self) -> bool:
+    async def _with_tags(self, traits: Traits) -> Traits:
+        """One with the tags of the object that was there before would be deleted too early."""
         key = self._new_key()
-        await self._put_and_find(key)
+        put = partial(self._bucket.put, key, b"tagged", checksum=traits.checksum)
+        upload = partial(self._upload, traits, key, b"tagged")
+        copy = partial(self._bucket.copy, key, key, retagged=True)
+        writes = [(put, "a"), (put, ""), (put, "b"), (upload, ""), (put, "c")]
+        copied = [(copy, "d")] if traits.copy else []
+        tags = await steadily(partial(self._keeps_tags, key, [*writes, *copied]))
+        in_parts = tags and await steadily(partial(self._keeps_tags, key, [(upload, "e")]))
+        return replace(traits, tags=tags, tags_in_parts=in_parts)
+
+    async def _keeps_tags(
+        self, key: str, writes: Sequence[tuple[Callable[[Headers], Work], str]]
+    ) -> bool:
+        """Whether the object has the tag that it was last written with, or none."""
         try:
-            await self._bucket.tag(key, {"expires": "probe"})
-            return b"probe" in await self._bucket.tags(key)
+            for write, text in writes:
+                await write({**PLAIN, "x-amz-tagging": f"probe={text}"} if text else PLAIN)
+                if await self._bucket.tags(key) != ({"probe": text} if text else {}):
+                    return False
         except PannierError as error:
             if undecided(error):
                 raise
             return False
+        return True
 
     async def _lifecycle(self) -> bool:
+        """Whether there are such rules; what becomes of one is seen when it is put in force."""
         try:
             await self._bucket.lifecycle()
         except PannierError as error:
             if undecided(error):
                 raise
-            return "NoSuchLifecycleConfiguration" in str(error)
+            return False
         return True
 
     # Objects of the probe
@@ -297,6 +364,9 @@ class Probe:
             return None
 
     async def _body(self, key: str) -> bytes:
+        return await steadily(partial(self._read, key))
+
+    async def _read(self, key: str) -> bytes:
         async with self._bucket.read(key) as answer:
             return await answer.whole(MOST_BODY)
 
@@ -316,6 +386,30 @@ class Probe:
         """What the engine does not take as a key can't be there."""
         with suppress(ObjectNotFound, Unmet, BadRequest, StoreRefused):
             await self._bucket.delete(key)
+
+
+class Unblamed(Generic[E]):
+    """Endpoints that are not taken to fail where they refuse what a probe provokes, as some answer
+    500 to all but one of many writers, nor with each of the tries of one that is persistent."""
+
+    def __init__(self, endpoints: Endpoints[E]) -> None:
+        self._endpoints = endpoints
+
+    def __str__(self) -> str:
+        return str(self._endpoints)
+
+    @contextmanager
+    def pick(self) -> Iterator[Picked[E]]:
+        provoked: PannierError | None = None
+        with self._endpoints.pick() as picked:
+            try:
+                yield picked
+            except PannierError as error:
+                if undecided(error) and not ended_early(error):
+                    raise
+                provoked = error
+        if provoked is not None:
+            raise provoked
 
 
 class StartLine:

@@ -15,6 +15,7 @@ from pannier_gateway.upstream.connection import Answer
 from pannier_gateway.upstream.errors import ExchangeError
 
 WHOLE = 64 * 1024  # bytes up to which a body is taken at once, and its connection given back
+LAST = 64  # bytes of the end: who asks for so few goes on with what lies before them
 
 
 class S3Reading:
@@ -28,6 +29,7 @@ class S3Reading:
         self._bucket = bucket
         self._stored = stored
         self._answer: Answer | None = answer
+        self._end: bytes | None = None  # the last bytes, once somebody has asked for some
 
     async def take_whole(self) -> None:
         """Have all of the bytes at hand. Raises Damaged."""
@@ -35,16 +37,29 @@ class S3Reading:
         self.whole = b"".join([bytes(piece) async for piece in pieces])
 
     async def chunks(self, span: Span) -> AsyncGenerator[Buffer, None]:
-        if self.whole is not None:
-            yield memoryview(self.whole)[span.start : span.stop]
-            return
         if not span.size:
+            return
+        at_hand = await self._at_hand(span)
+        if at_hand is not None:
+            yield at_hand
             return
         answer, self._answer = self._answer, None
         begun = answer is not None and span.start == 0
         async with aclosing(self._checked(answer) if begun else self._asked(span)) as pieces:
             async for piece in limited(pieces, span.size):
                 yield piece
+
+    async def _at_hand(self, span: Span) -> Buffer | None:
+        """The bytes of `span` where they are kept here; those of the end are, once some have been
+        asked for."""
+        if self.whole is not None:
+            return memoryview(self.whole)[span.start : span.stop]
+        end = Span(self.record.size - WHOLE, self.record.size)
+        if self._end is None and span.stop == end.stop and span.size <= LAST:
+            self._end = b"".join([bytes(piece) async for piece in self._asked(end)])
+        if self._end is None or span.start < end.start:
+            return None
+        return memoryview(self._end)[span.start - end.start : span.stop - end.start]
 
     async def _asked(self, span: Span) -> AsyncGenerator[Buffer, None]:
         """A range, asked for of this very version."""

@@ -33,6 +33,7 @@ ADVICE = {
     "PermanentRedirect": f"the bucket is elsewhere: {WHERE}",
     "AuthorizationHeaderMalformed": f"the region is another one: {WHERE}",
     "IncorrectRegion": f"the region is another one: {WHERE}",
+    "NotImplemented": "the store does not offer this",
     "RequestTimeTooSkewed": "the clocks differ: check that of this machine and the store's",
     "BadDigest": "the bytes were damaged on their way: check the network and what lies on it",
     "XAmzContentChecksumMismatch": "the bytes were damaged on their way: check the network",

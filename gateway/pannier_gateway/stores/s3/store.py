@@ -9,8 +9,10 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
+from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -25,10 +27,18 @@ from pannier_gateway.errors import (
     PreconditionFailed,
     StoreUnavailable,
 )
-from pannier_gateway.stores.base import Buffer, Draft, Listing, Page, Record, Source
+from pannier_gateway.stores.base import Draft, Listing, Page, Record, Source
 from pannier_gateway.stores.provision import Kept, Provision
-from pannier_gateway.stores.s3.bucket import Body, Headers, S3Bucket, Unmet
+from pannier_gateway.stores.s3.bucket import (
+    Body,
+    Headers,
+    S3Bucket,
+    Unmet,
+    checksum_of,
+    size_of,
+)
 from pannier_gateway.stores.s3.keys import stored
+from pannier_gateway.stores.s3.lifespans import tagging
 from pannier_gateway.stores.s3.listing import Lister
 from pannier_gateway.stores.s3.metadata import Stored, headers_of, stored_object
 from pannier_gateway.stores.s3.multipart import Again, Parts, Uploads, once
@@ -39,7 +49,6 @@ from pannier_gateway.stores.s3.turns import Turns
 Write = Callable[[Headers], Awaitable[None]]  # with the condition that guards it
 
 TRIES = 8  # of a guarded write, while others change the same object
-LONGEST_KEY = 1024  # bytes
 
 
 class Found(Protocol):
@@ -171,14 +180,16 @@ class S3Store:
         self, target: "Target", body: Body, drafted: Draft, again: Again
     ) -> Record:
         self._check_kept(drafted, target.traits)
-        size = len(body) if isinstance(body, Buffer) else body.size
-        record = recorded(target.path, size, drafted)
-        headers, checksum = self._headers(record), target.traits.checksum
+        size = size_of(body)
+        record = recorded(target.path, size, drafted, version(target.path, body, drafted))
+        headers = self._headers(record) | self._tags(record, target.traits)
+        checksum = target.traits.checksum
 
         async def put(guard: Headers) -> None:
             await self._bucket.put(target.key, body, {**headers, **guard}, checksum)
 
-        await again(self._writing(target, record, put).attempt)
+        at_once = size if target.conditions is UNCONDITIONAL else None  # others wait their turn
+        await again(self._writing(target, record, put).attempt, at_once, target.path)
         return record
 
     async def _put_parts(
@@ -189,11 +200,13 @@ class S3Store:
         drafted = draft()
         self._check_kept(drafted, target.traits)
         early = replace(drafted.attributes, original_size=None)
-        record = recorded(target.path, 0, replace(drafted, attributes=early))
+        etag = secrets.token_hex(8)
+        record = recorded(target.path, 0, replace(drafted, attributes=early), etag)
         await self._guard(target)  # not to take what can't be kept
         again = self._provision.again
         way = Uploads(self._bucket, target.traits, again)
-        async with way.begin(target.key, self._headers(record)) as upload:
+        headers = self._headers(record) | self._tags(record, target.traits, in_parts=True)
+        async with way.begin(target.key, headers) as upload:
             await upload.send(first)
             size = first.size
             while not parts.ended:
@@ -202,7 +215,7 @@ class S3Store:
                 size += body.size
             ended = draft()
             finish = upload.finish if target.traits.complete else upload.finish_unguarded
-            await again(self._writing(target, record, finish).attempt)
+            await again(self._writing(target, record, finish).attempt, 0)
         record = replace(record, size=size)
         if ended.attributes == early:
             return record
@@ -235,23 +248,23 @@ class S3Store:
 
     async def _describe_anew(self, found: Stored, record: Record, key: str, traits: Traits) -> bool:
         """Give the very object that was found another description, and keep its bytes."""
-        headers = self._headers(record)
+        if not traits.moves:
+            return False
+        in_parts = record.size > WHOLE and not traits.copy
+        headers = self._headers(record) | self._tags(record, traits, in_parts=in_parts)
         source = {"x-amz-copy-source-if-match": found.tag}
         guard = traits.guard(found)
         try:
             if traits.copy:
-                await self._bucket.copy(key, key, {**headers, **source, **guard})
-            elif not guard:
-                return False
+                told = {**headers, **source, **guard}
+                await self._bucket.copy(key, key, told, retagged=traits.tags)
             elif record.size <= WHOLE:
                 await self._rewrite(found, key, headers | guard, traits)
-            elif traits.complete:
+            else:
                 way = Uploads(self._bucket, traits)
                 async with way.begin(key, headers, copying=True) as upload:
                     await upload.copy(source, record.size)
                     await upload.finish(guard)
-            else:
-                return False
         except (Unmet, ObjectNotFound):
             return False  # it is not there any more
         return True
@@ -289,8 +302,9 @@ class S3Store:
 
     @asynccontextmanager
     async def _turn(self, target: "Target") -> AsyncIterator[None]:
-        conditional = target.conditions is not UNCONDITIONAL
-        async with self._turns.at(target.path) if conditional else nullcontext():
+        """Of a write, where others could overtake it."""
+        at_once = target.conditions is UNCONDITIONAL and target.traits.orders
+        async with nullcontext() if at_once else self._turns.at(target.path):
             yield
 
     def _check_alive(self, record: Record) -> None:
@@ -307,16 +321,21 @@ class S3Store:
     def _headers(self, record: Record) -> dict[str, str]:
         return headers_of(record) | self._kind
 
+    def _tags(self, record: Record, traits: Traits, *, in_parts: bool = False) -> dict[str, str]:
+        """Of what is sent now: the lifespan begins with that."""
+        kept = traits.tags_in_parts if in_parts else traits.tags
+        return tagging(record.expires, self._clock()) if kept else {}
+
     def _key(self, path: str, traits: Traits) -> str:
         key = stored(path, traits.layout)
         if not key:
             return f"{self._own}nothing"  # the bucket itself would answer to no key at all
         if key.startswith(self._own):
             raise BadRequest(f"paths that begin with {self._own!r} are the gateway's own")
-        if len(key.encode(errors="surrogatepass")) > LONGEST_KEY:
+        if len(key.encode(errors="surrogatepass")) > traits.longest_key:
             raise BadRequest(
-                f"S3 keeps keys of up to {LONGEST_KEY} bytes, that of {path[:40]!r}… is longer: "
-                "shorten it"
+                f"{self._bucket.place} keeps keys of up to {traits.longest_key} bytes, that of "
+                f"{path[:40]!r}… is longer: shorten it"
             )
         return key
 
@@ -353,7 +372,11 @@ class Target(Struct, frozen=True):
     conditions: Conditions
 
 
-def recorded(path: str, size: int, drafted: Draft) -> Record:
-    """A version that nobody has seen yet."""
-    etag = secrets.token_hex(8)
+def recorded(path: str, size: int, drafted: Draft, etag: str) -> Record:
     return Record(path, size, etag, drafted.created, drafted.expires, drafted.attributes)
+
+
+def version(path: str, body: Body, drafted: Draft) -> str:
+    """A tag for these bytes, stored there at this moment: one that is sent twice stays the same."""
+    told = msgspec.msgpack.encode((path, checksum_of(body), drafted))
+    return blake2b(told, digest_size=8).hexdigest()

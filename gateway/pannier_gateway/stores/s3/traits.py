@@ -8,15 +8,19 @@ from pannier_gateway.stores.s3.bucket import Checksum
 from pannier_gateway.stores.s3.keys import Layout
 from pannier_gateway.stores.s3.metadata import Stored
 
+LONGEST_KEY = 1024  # bytes that S3 allows
+
 
 class Traits(Struct, frozen=True, kw_only=True):
     """`create` and the like: of many writers at once under the same condition one succeeds.
 
     `replace`: how `if-match` wants its tag, None where it is not obeyed. `checksum`: the one that
-    refuses damaged bytes, `verified` whether it was seen to.
+    refuses damaged bytes, `verified` whether it was seen to. `tags`: an object has those that came
+    with it, and never those of another; `lifecycle`: there are rules.
     """
 
     layout: Layout = "plain"
+    longest_key: int = LONGEST_KEY  # bytes
     create: bool = False
     replace: Literal["quoted", "bare"] | None = None
     complete: bool = False  # as `create` and `replace`, at the end of a multipart upload
@@ -25,6 +29,7 @@ class Traits(Struct, frozen=True, kw_only=True):
     checksum: Checksum = "crc64nvme"
     verified: bool = False
     tags: bool = False
+    tags_in_parts: bool = False  # also of one that was uploaded in parts
     lifecycle: bool = False
 
     def guard(self, found: Stored | None) -> dict[str, str]:
@@ -48,6 +53,7 @@ class Traits(Struct, frozen=True, kw_only=True):
     def weaknesses(self) -> list[str]:
         """What this store can't promise, in words."""
         told = {
+            f"keys of over {self.longest_key} bytes are refused": self.keeps_long_keys,
             "conditional creates are checked first: two writers at once may both win": self.create,
             "conditional replaces are checked first: two writers at once may both win": bool(
                 self.replace
@@ -56,6 +62,9 @@ class Traits(Struct, frozen=True, kw_only=True):
             "conditional deletes are checked first": self.delete,
             "TimeToIdle is not offered: deadlines can't be moved safely": self.moves,
             "damaged uploads were not seen to be refused": self.verified,
+            "expired objects stay in the store: it deletes none by itself": self.deletes,
+            "expired objects that came in parts stay in the store": self.tags_in_parts
+            or not self.deletes,
         }
         return [text for text, kept in told.items() if not kept]
 
@@ -64,6 +73,7 @@ class Traits(Struct, frozen=True, kw_only=True):
         """What is kept and what is not, as metrics name it."""
         return {
             "keys as they are": self.layout == "plain",
+            "keys as long as S3 allows": self.keeps_long_keys,
             "conditional create": self.create,
             "conditional replace": self.replace is not None,
             "conditional upload in parts": self.complete,
@@ -72,8 +82,24 @@ class Traits(Struct, frozen=True, kw_only=True):
             "damage refused": self.verified,
             "time to idle": self.moves,
             "tags": self.tags,
+            "tags of uploads in parts": self.tags_in_parts,
             "lifecycle": self.lifecycle,
         }
+
+    @property
+    def deletes(self) -> bool:
+        """Lifecycle rules can tell which objects have expired."""
+        return self.tags and self.lifecycle
+
+    @property
+    def orders(self) -> bool:
+        """A write without a condition is never lost to one with a condition. An engine that wants
+        its tags bare, an old Ceph, was seen to lose some."""
+        return self.create and self.replace == "quoted"
+
+    @property
+    def keeps_long_keys(self) -> bool:
+        return self.longest_key >= LONGEST_KEY
 
     @property
     def moves(self) -> bool:
