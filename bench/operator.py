@@ -8,7 +8,7 @@ import json
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from bench.cluster import APPLY, MERGE, OURS, Crowd, Json, asking, crowded, each
 from bench.load import Traffic
@@ -57,31 +58,34 @@ class Working:
 
     def until_rest(self) -> Life:
         """Returns once all is programmed and nothing waits."""
-        while not self._rests():
+        while not self._rests(samples := self._samples()):
             if time.monotonic() > self.began + PATIENCE_SECONDS:
                 raise TimeoutError(f"{self.crowd.usecases} Usecases, and no rest in sight")
-            time.sleep(0.2)
+            time.sleep(0.5)
         took = time.monotonic() - self.began
         name = "pannier_operator_api_requests_total"
-        writes = sum(self._metric(name, verb=verb) for verb in WRITES)
+        writes = sum(total(samples, name, verb=verb) for verb in WRITES)
         return Life(took, self.server.cpu_seconds(), int(writes), self.server.memory("VmHWM"))
 
-    def _rests(self) -> bool:
-        waiting = self._metric("pannier_operator_queue_depth")
-        active = self._metric("pannier_operator_reconciles_active")
-        ready = self._metric("pannier_operator_usecases", ready="True")
+    def _rests(self, samples: Sequence[Sample]) -> bool:
+        waiting = total(samples, "pannier_operator_queue_depth")
+        active = total(samples, "pannier_operator_reconciles_active")
+        ready = total(samples, "pannier_operator_usecases", ready="True")
         return ready == self.crowd.usecases and waiting == active == 0
 
-    def _metric(self, name: str, **labels: str) -> float:
-        """The sum of all samples called `name` that have these labels."""
+    def _samples(self) -> list[Sample]:
         with urllib.request.urlopen(f"{self.server.url}/metrics", timeout=60) as answer:
-            families = list(text_string_to_metric_families(answer.read().decode()))
-        return sum(
-            sample.value
-            for family in families
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+            families = text_string_to_metric_families(answer.read().decode())
+        return [sample for family in families for sample in family.samples]
+
+
+def total(samples: Iterable[Sample], name: str, **labels: str) -> float:
+    """The sum of those that are called `name` and have these labels."""
+    return sum(
+        sample.value
+        for sample in samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
 
 
 def main(settings: Settings) -> None:

@@ -147,8 +147,8 @@ def changed(before: Json, after: Json) -> list[Json]:
     ]
 
 
-def shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def timestamp(moment: datetime) -> str:

@@ -10,6 +10,7 @@ from pannier_operator.world import CONFIG_LABEL, CONFIG_NAME, ConfigMap
 
 KEY = "config.json"
 LIMIT_BYTES = 900 * 1024  # of the 1 MiB that a ConfigMap may hold, keys and all
+NEARLY_FULL_BYTES = 512 * 1024
 
 LABELS = {CONFIG_LABEL: "gateway", "app.kubernetes.io/managed-by": "pannier-operator"}
 DIGEST = "pannier.dev/digest"
@@ -54,6 +55,12 @@ def holds(found: ConfigMap | None, config: GatewayConfig) -> bool:
 def size(config: GatewayConfig) -> int:
     """Its bytes in a ConfigMap."""
     return len(dump(config))
+
+
+def fills_up(found: ConfigMap | None, config: GatewayConfig) -> bool:
+    """Whether little room is left for more than `config`, and more was left in `found`."""
+    before = 0 if found is None else len(found.data.get(KEY, ""))
+    return before <= NEARLY_FULL_BYTES < size(config)
 
 
 def _annotations(config: GatewayConfig) -> dict[str, str]:

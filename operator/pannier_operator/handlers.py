@@ -4,41 +4,103 @@ kopf watches, reconnects and notices streams that have gone silent. It handles n
 says in which namespace to look, no more, so none of its state, retries or finalizers are used.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import aiohttp
 import kopf
 
 from pannier_operator.api import BUCKETS, CONFIG_MAPS, USECASES
-from pannier_operator.cluster import Access
+from pannier_operator.cluster import PLAIN, Access
 from pannier_operator.pace import Backoff
 from pannier_operator.world import CONFIG_SELECTOR
 
 News = Callable[[str, str, str], None]
 """Told of an object: its namespace, its uid, and its resourceVersion, empty where it is gone."""
 
+Task = asyncio.Task[Any]
+
 LOGIN_MINUTES = 50  # a ServiceAccount's token lasts an hour
+SILENCE_SECONDS = 70  # an API server says something every minute
+WATCH_ENDS_SECONDS = 1  # what handles news takes none of it
 
 
-async def follow(
+@asynccontextmanager
+async def following(
     access: Callable[[], Awaitable[Access]],
     namespaces: Collection[str],
     news: News,
-) -> None:
-    """Tell `news` of whatever changes, until told to end (SIGTERM, SIGINT).
+) -> AsyncIterator[Collection[Task]]:
+    """Tell `news` of whatever changes, until one of the tasks that are yielded is done.
 
-    Raises what broke a watch for good.
+    One is when the process is told to end (SIGTERM, SIGINT), or when a watch is broken for good:
+    why, is raised when the block is left.
     """
-    await kopf.operator(
-        registry=registry(access, news),
-        settings=settings(),
-        identity="pannier",  # type: ignore[arg-type]  # or it asks for a user's name: images have none
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-    )
+    before, logins = asyncio.all_tasks(), Logins(access)
+    roots, over = list[Task](), list[Task]()
+    try:
+        roots += await kopf.spawn_tasks(
+            registry=registry(logins, news),
+            settings=settings(),
+            identity="pannier",  # type: ignore[arg-type]  # or it asks for a user's name: images have none
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+        )
+        yield roots
+        over += [root for root in roots if root.done()]
+    finally:
+        await _end(roots, logins, before)
+    for root in over:
+        root.result()
 
 
-def registry(access: Callable[[], Awaitable[Access]], news: News) -> kopf.OperatorRegistry:
+async def _end(roots: Collection[Task], logins: "Logins", before: Collection[Task]) -> None:
+    """End kopf: `roots`, and whatever else was begun since `before`.
+
+    A root ends what it began, but for one that has failed. A watch that is left over then, and is
+    cancelled together with what might pause it, takes that for a pause and begins anew. Without
+    a session it comes to nothing, and the next time it ends.
+    """
+    left = set(roots)
+    while left:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=2 * WATCH_ENDS_SECONDS)
+        await logins.close()
+        left = asyncio.all_tasks().difference(before)
+
+
+class Logins:
+    """The sessions that kopf has been given, one after the other."""
+
+    def __init__(self, access: Callable[[], Awaitable[Access]]) -> None:
+        self._access = access
+        self._sessions: list[aiohttp.ClientSession] = []
+
+    def __repr__(self) -> str:
+        return f"<Logins {len(self._sessions)}>"
+
+    async def log_in(self, **_: object) -> kopf.AiohttpSession:
+        """Another session, for as long as its token is good."""
+        access = await self._access()
+        session = _session(access)
+        self._sessions = [each for each in self._sessions if not each.closed] + [session]
+        return kopf.AiohttpSession(
+            server=access.server,
+            aiohttp_session=session,
+            expiration=datetime.now(UTC) + timedelta(minutes=LOGIN_MINUTES),
+        )
+
+    async def close(self) -> None:
+        """Nothing is asked of the cluster from now on."""
+        for session in self._sessions:
+            await session.close()
+
+
+def registry(logins: Logins, news: News) -> kopf.OperatorRegistry:
     """The handlers: one that logs in, one that tells news.
 
     Kinds are fully qualified: one that is named short is looked for in every group of the cluster,
@@ -46,15 +108,12 @@ def registry(access: Callable[[], Awaitable[Access]], news: News) -> kopf.Operat
     """
     found = kopf.OperatorRegistry()
 
-    async def log_in(**_: object) -> kopf.ConnectionInfo:
-        return _connection_info(await access())
-
     async def seen(event: kopf.RawEvent, **_: object) -> None:
         metadata = event["object"]["metadata"]
         gone = event["type"] == "DELETED"
         news(metadata["namespace"], metadata["uid"], "" if gone else metadata["resourceVersion"])
 
-    kopf.on.login(registry=found, errors=kopf.ErrorsMode.TEMPORARY)(log_in)
+    kopf.on.login(registry=found, errors=kopf.ErrorsMode.TEMPORARY)(logins.log_in)
     for each in (USECASES, BUCKETS, CONFIG_MAPS):
         kopf.on.event(group=each.group, version=each.version, plural=each.plural, registry=found)(
             seen
@@ -73,9 +132,13 @@ def settings() -> kopf.OperatorSettings:
     found.watching.server_timeout = 600
     found.watching.client_timeout = 660
     found.watching.connect_timeout = 10
+    found.watching.inactivity_timeout = SILENCE_SECONDS
     found.watching.reconnect_backoff = 1
     found.watching.chunk_size = 500
     found.watching.label_selectors[CONFIG_MAPS.version, CONFIG_MAPS.plural] = CONFIG_SELECTOR
+    found.queueing.idle_timeout = 0.2  # a task for each object ends then
+    found.queueing.exit_timeout = WATCH_ENDS_SECONDS
+    found.process.ultimate_exiting_timeout = 60  # then it is killed
     found.networking.request_timeout = 30
     found.networking.connect_timeout = 10
     found.networking.error_backoffs = Backoff(longest=30.0)
@@ -101,8 +164,8 @@ class _NoDiffs(kopf.DiffBaseStorage):
         return None
 
 
-def _connection_info(access: Access) -> kopf.ConnectionInfo:
-    return kopf.ConnectionInfo(
+def _session(access: Access) -> aiohttp.ClientSession:
+    known = kopf.ConnectionInfo(
         server=access.server,
         ca_path=access.ca_path,
         ca_data=access.ca_data,
@@ -111,5 +174,6 @@ def _connection_info(access: Access) -> kopf.ConnectionInfo:
         token=access.token,
         certificate_path=access.certificate_path,
         private_key_path=access.key_path,
-        expiration=datetime.now(UTC) + timedelta(minutes=LOGIN_MINUTES),
     )
+    connector = aiohttp.TCPConnector(limit=0, ssl=known.as_ssl_context())
+    return aiohttp.ClientSession(connector=connector, headers=known.as_http_headers() | PLAIN)

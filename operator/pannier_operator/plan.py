@@ -16,12 +16,13 @@ from pannier_gateway.config.kinds import Bucket, Usecase
 from pannier_gateway.config.model import BucketConfig, Expiry, GatewayConfig, UsecaseConfig
 from pannier_operator.api import Json
 from pannier_operator.claims import places_of
-from pannier_operator.conditions import Finding, Reason, Type
+from pannier_operator.conditions import Finding, Reason, Type, shortened
 from pannier_operator.world import Seen, View
 
 NOTHING = GatewayConfig(generation=0, buckets={}, usecases={})
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 _NAMED = 5  # users of a Bucket that a message names
+_LONGEST_URI = 512  # characters, by the CRD
 
 
 class Planned(Struct, frozen=True):
@@ -119,7 +120,7 @@ def described(planned: Planned, config: GatewayConfig) -> Json:
     if planned.seen.kind.kind == "Bucket":
         status["usecases"] = planned.users
         if isinstance(planned.seen.resource, Bucket):
-            status["backendURI"] = backend_uri(planned.seen.resource)
+            status["backendURI"] = shortened(backend_uri(planned.seen.resource), _LONGEST_URI)
     if isinstance(told, UsecaseConfig):
         status["effective"] = _effective(told)
         status["configHash"] = _hash(told, config.buckets.get(told.bucket))
@@ -185,11 +186,16 @@ def _too_late(usecase: Seen, bucket: Seen) -> bool:
     return deleted is not None and usecase.metadata.creation_timestamp > deleted
 
 
+def _is_leaving(usecase: Seen, bucket: Seen) -> bool:
+    """Whether `bucket` need not wait for `usecase`: it is being deleted too, or came too late."""
+    return usecase.metadata.deletion_timestamp is not None or _too_late(usecase, bucket)
+
+
 def _bucket(seen: Seen, usecases: tuple[Planned, ...], config: GatewayConfig) -> Planned:
     users = [
         each.seen.name
         for each in usecases
-        if each.seen.bucket == seen.name and not _too_late(each.seen, seen)
+        if each.seen.bucket == seen.name and not _is_leaving(each.seen, seen)
     ]
     findings = (_sound(seen), _secrets(seen), _use(seen, users), *_durability(seen))
     return Planned(seen, findings, config.buckets.get(seen.key), len(users))

@@ -10,16 +10,15 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from pannier_gateway.config.model import GatewayConfig
-from pannier_operator import configmap
+from pannier_operator import configmap, protection
 from pannier_operator.api import Cluster, ClusterError, Json, Refused
 from pannier_operator.conditions import Reason, conditions, same, summed_up
-from pannier_operator.events import event
+from pannier_operator.events import event, nearly_full
 from pannier_operator.plan import Failure, Plan, Planned, described, programmed
 from pannier_operator.world import Seen, View
 
 log = logging.getLogger("pannier.operator")
 
-FINALIZER = "pannier.dev/in-use"
 AT_ONCE = 6  # writes to resources, of all namespaces: what gateways wait for has room beside them
 
 T = TypeVar("T")
@@ -83,14 +82,15 @@ class Publisher:
             return Published(before, failure=failure)
         try:
             manifest = configmap.manifest(view.namespace, config, view.config_map)
-            self._wrote(await self._cluster.apply(manifest))
+            written = await self._cluster.apply(manifest)
         except ClusterError as error:
-            if isinstance(error, Refused) and error.status == 409:
-                raise
-            failure = Failure(Reason.WRITE_FAILED, f"the ConfigMap cannot be written: {error}")
-            return Published(before, failure=failure, error=error)
+            return Published(before, failure=_failure(error), error=error)
+        self._wrote(written)
         fields = {"namespace": view.namespace, "generation": config.generation}
         log.info("configuration written", extra=fields)
+        if configmap.fills_up(view.config_map, config):
+            size = configmap.size(config)
+            await self._report(nearly_full(written, size, self._instance, self._now()))
         return Published(config, written=True)
 
     async def protect(self, buckets: Iterable[Planned]) -> int:
@@ -113,13 +113,7 @@ class Publisher:
         return await self._each(self._tell, [each for each in told if each.is_news])
 
     async def _protect(self, bucket: Planned) -> None:
-        metadata = bucket.seen.metadata
-        others = [each for each in metadata.finalizers if each != FINALIZER]
-        finalizers = [*others, FINALIZER] if bucket.in_use else others
-        operations: list[Json] = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": metadata.resource_version},
-            {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
-        ]
+        operations = protection.mended(bucket.seen.metadata, bucket.in_use)
         self._wrote(await self._cluster.patch(_named(bucket.seen), operations))
 
     async def _tell(self, told: Told) -> None:
@@ -173,11 +167,8 @@ def status(planned: Planned, plan: Plan, published: Published, now: datetime) ->
 
 
 def is_misprotected(bucket: Planned) -> bool:
-    """Whether the finalizer is missing or left over; one that is being deleted gets none."""
-    metadata = bucket.seen.metadata
-    if bucket.in_use:
-        return FINALIZER not in metadata.finalizers and metadata.deletion_timestamp is None
-    return FINALIZER in metadata.finalizers
+    """Whether its finalizer is missing or left over."""
+    return protection.is_amiss(bucket.seen.metadata, bucket.in_use)
 
 
 def _nothing(view: View) -> bool:
@@ -195,6 +186,13 @@ def too_large(config: GatewayConfig) -> Failure | None:
         f" {configmap.LIMIT_BYTES:,} that a ConfigMap has room for:"
         " move usecases to another namespace",
     )
+
+
+def _failure(error: ClusterError) -> Failure:
+    """What to say of a ConfigMap that was not written. Raises `error` if it was not as listed."""
+    if isinstance(error, Refused) and error.status == 409:
+        raise error
+    return Failure(Reason.WRITE_FAILED, f"the ConfigMap cannot be written: {error}")
 
 
 def _named(seen: Seen, **metadata: object) -> Json:

@@ -5,10 +5,11 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Collection
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 
-from pannier_operator import handlers, served
+from pannier_operator import handlers, protection, served
 from pannier_operator.admin import listening
 from pannier_operator.api import Cluster, ClusterError
 from pannier_operator.cluster import Connection, KubernetesCluster
@@ -47,7 +48,7 @@ class Operator:
             await stack.enter_async_context(
                 listening(self._settings.metrics_listen, self._metrics.registry, self._ailing)
             )
-            await crds_served(cluster)
+            await crds_served(cluster, self._settings.namespaces)
             if self._settings.lease is not None:
                 # over a way of its own: a renewal waits for no other write
                 candidate = Candidate(self._cluster(stack), self._settings.lease, self._identity)
@@ -74,12 +75,13 @@ class Operator:
             self._settings.namespaces,
             self._settings.resync,
         )
-        async with asyncio.TaskGroup() as group:
+        access, namespaces = self._connection.access, self._settings.namespaces
+        async with (
+            handlers.following(access, namespaces, reconciler.news) as watching,
+            asyncio.TaskGroup() as group,
+        ):
             working = group.create_task(reconciler.run())
-            await asyncio.sleep(0)  # kopf ends what it finds begun after itself
-            await handlers.follow(
-                self._connection.access, self._settings.namespaces, reconciler.news
-            )
+            await asyncio.wait(watching, return_when=asyncio.FIRST_COMPLETED)
             working.cancel()
 
 
@@ -92,7 +94,9 @@ async def run(settings: Settings) -> None:
         await Operator(settings).run()
 
 
-async def crds_served(cluster: Cluster, patience: float = CRDS_SECONDS) -> None:
+async def crds_served(
+    cluster: Cluster, namespaces: Collection[str] = (), patience: float = CRDS_SECONDS
+) -> None:
     """Wait until the cluster can be reached and serves our CRDs. Raises Unusable."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
@@ -100,6 +104,7 @@ async def crds_served(cluster: Cluster, patience: float = CRDS_SECONDS) -> None:
         try:
             return await served.check(cluster)
         except Unusable:
+            await protection.let_go(cluster, namespaces)
             if loop.time() >= deadline:
                 raise
         except ClusterError as error:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from pannier_operator.protection import FINALIZER
 from support.apiproxy import Cut, Lose, Pass, Proxy, Refuse, Rule, Stall
 from support.cluster import ADMIN, running_control_plane
 from support.manifests import bucket, usecase
 from support.operators import Json, Place, Working, eventually, logged, process, working
 
-pytestmark = [pytest.mark.cluster, pytest.mark.unsettled]
+pytestmark = pytest.mark.cluster
 
 KINDS = ("Usecase", "Bucket")
 WRITES = {"create", "update", "patch", "delete"}
@@ -138,6 +139,7 @@ def test_a_watch_that_expires_in_its_course_heals(place: Place, proxy: Proxy, wa
 def test_a_watch_that_is_refused_for_good_ends_the_process(
     place: Place, proxy: Proxy, way: Path, tmp_path: Path, status: int
 ) -> None:
+    proxy.on(Rule(Pass(seconds=60), verb="watch"))  # which the end of the process interrupts
     proxy.on(Rule(Refuse(status), verb="watch", resource="usecases"))
     log = tmp_path / "log"
 
@@ -147,18 +149,26 @@ def test_a_watch_that_is_refused_for_good_ends_the_process(
     assert any(line["event"] == "work broke off" for line in logged(log))
 
 
-def test_a_kind_that_is_deleted_ends_the_process(tmp_path: Path) -> None:
+@pytest.mark.timeout(180)
+def test_a_kind_that_is_deleted_ends_the_process_and_the_next_one_lets_buckets_go(
+    tmp_path: Path,
+) -> None:
     with running_control_plane(tmp_path / "cluster") as plane:
         plane.install_crds()
         place = Place(plane, plane.create_namespace())
         place.apply(bucket(), usecase())
         with process(plane.kubeconfig, tmp_path / "log") as operator:
             eventually(lambda: place.is_ready("Usecase", "attachments"), 30)
-
-            plane.kubectl("delete", "crd", "usecases.pannier.dev", "--wait=false")
-
+            plane.kubectl("delete", "crd", "usecases.pannier.dev")
             assert operator.wait(60) == 1
-    assert any(line["event"] == "work broke off" for line in logged(tmp_path / "log"))
+        assert any(line["event"] == "work broke off" for line in logged(tmp_path / "log"))
+        # as if it had ended before it heard of the last Usecase
+        place.patch("Bucket", "main", metadata={"finalizers": [FINALIZER]})
+        plane.kubectl("delete", "crd", "buckets.pannier.dev", "--wait=false")
+        eventually(lambda: place.found("Bucket")["main"]["metadata"]["deletionTimestamp"])
+
+        with process(plane.kubeconfig, tmp_path / "log"):
+            plane.kubectl("wait", "--for=delete", "crd/buckets.pannier.dev", "--timeout=30s")
 
 
 def test_a_watch_that_says_nothing_is_made_up_for_by_looking_again(
@@ -168,6 +178,18 @@ def test_a_watch_that_says_nothing_is_made_up_for_by_looking_again(
     with working(way, namespaces=(place.namespace,), resync=1.0):
         proxy.wait_until(lambda seen: seen.count("watch") >= 3, 30)
 
+        place.apply(bucket(), usecase())
+
+        eventually(lambda: place.is_ready("Usecase", "attachments") == ("True", "Ready"), 30)
+
+
+def test_a_watch_that_says_nothing_is_begun_anew(
+    place: Place, proxy: Proxy, way: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pannier_operator.handlers.SILENCE_SECONDS", 1)
+    stalled = proxy.on(Rule(Stall(), verb="watch", times=3))
+    with working(way, namespaces=(place.namespace,)):
+        eventually(lambda: stalled.matched >= 3, 30)
         place.apply(bucket(), usecase())
 
         eventually(lambda: place.is_ready("Usecase", "attachments") == ("True", "Ready"), 30)
@@ -335,6 +357,21 @@ def test_a_token_that_has_run_out_is_read_again(place: Place, proxy: Proxy, way:
         eventually(lambda: all_ready(place))
         refused = proxy.on(Rule(Refuse(401), verb="list", times=2))
         eventually(lambda: refused.matched >= 3)
+
+        place.patch("Usecase", "attachments", spec={"suspend": "All"})
+
+        eventually(lambda: place.config.usecases["attachments"].suspend == "All", 30)
+
+
+def test_a_watch_whose_token_has_run_out_goes_on_with_another(
+    place: Place, proxy: Proxy, way: Path
+) -> None:
+    with working(way, namespaces=(place.namespace,)):
+        place.apply(bucket(), usecase())
+        eventually(lambda: all_ready(place))
+        refused = proxy.on(Rule(Refuse(401), verb="watch", times=3))
+        proxy.hang_up()
+        eventually(lambda: refused.matched > 3, 30)
 
         place.patch("Usecase", "attachments", spec={"suspend": "All"})
 

@@ -1,31 +1,24 @@
 """Who of several does the work."""
 
 import asyncio
-import gc
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from pannier_operator import lease as module
-from pannier_operator.api import Cluster
-from pannier_operator.cluster import Connection, KubernetesCluster
 from pannier_operator.lease import Candidate, LeaseLost, LeaseName, may_take, taken
-from pannier_operator.metrics import Metrics
-from pannier_operator.pace import Backoff, Gate, Tokens
 from support.apiproxy import Proxy, Refuse, Rule, Stall
 from support.cluster import ADMIN
 from support.manifests import bucket, usecase
-from support.operators import Place, eventually, process, working
+from support.operators import Place, eventually, process, reached, working
 
 NAME = LeaseName("default", "operator")
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def held_by(holder: str) -> dict[str, object]:
-    return taken({}, NAME, holder, NOW)
+def held_by(holder: str, now: datetime = NOW) -> dict[str, object]:
+    return taken({}, NAME, holder, now)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +38,14 @@ def test_a_lease_may_be_taken_when_nobody_keeps_it(
     assert may_take(lease, "me", unchanged) is may
 
 
+@pytest.mark.parametrize("year", [1999, 2099])
+@pytest.mark.parametrize(("unchanged", "may"), [(14.9, False), (15.0, True)])
+def test_a_clock_that_is_wrong_makes_no_difference(year: int, unchanged: float, may: bool) -> None:
+    theirs = held_by("other", NOW.replace(year=year))
+
+    assert may_take(theirs, "me", unchanged) is may
+
+
 def test_renewing_keeps_the_time_of_taking_and_taking_over_counts() -> None:
     mine = taken(held_by("other"), NAME, "me", NOW)
     again = taken(mine, NAME, "me", NOW.replace(hour=13))
@@ -60,19 +61,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LASTS_SECONDS", 2)
     monkeypatch.setattr(module, "RENEW_SECONDS", 0.1)
     monkeypatch.setattr(module, "GIVE_UP_SECONDS", 1.0)
-
-
-@asynccontextmanager
-async def reached(kubeconfig: Path) -> AsyncIterator[Cluster]:
-    connection = Connection(kubeconfig)
-    await connection.load()
-    gate = Gate(Tokens(100.0, 100.0), Backoff(0.1, 0.2))
-    cluster = KubernetesCluster(connection, gate, Metrics().api)
-    try:
-        yield cluster
-    finally:
-        await cluster.close()  # a request that was cancelled is closed in the loop's next turns
-        await asyncio.get_running_loop().run_in_executor(None, gc.collect)
 
 
 @pytest.mark.cluster

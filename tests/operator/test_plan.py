@@ -135,6 +135,15 @@ def test_a_bucket_that_is_deleted_serves_those_who_use_it_and_takes_no_new_ones(
     assert findings(found, "main")[Type.IN_USE].message.endswith(": old")
 
 
+def test_a_bucket_does_not_wait_for_usecases_that_are_being_deleted_themselves() -> None:
+    staying, leaving = usecase("staying"), usecase("leaving")
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-02T00:00:00Z"
+
+    assert not planned(bucket(), leaving).buckets[0].in_use
+    assert planned(bucket(), leaving).config.usecases.keys() == {"leaving"}
+    assert planned(bucket(), leaving, staying).buckets[0].users == 1
+
+
 def test_a_bucket_names_only_some_of_many_users() -> None:
     found = planned(bucket(), *(usecase(f"use-{number}") for number in range(9)))
 

@@ -3,7 +3,8 @@
 import pytest
 
 from pannier_gateway.config.model import dump
-from pannier_operator.configmap import LIMIT_BYTES
+from pannier_operator.configmap import LABELS, LIMIT_BYTES
+from pannier_operator.world import CONFIG_NAME
 from support.cluster import ControlPlane
 from support.manifests import Json, bucket, usecase
 from support.operators import Place, eventually, working
@@ -176,6 +177,46 @@ def test_what_a_human_does_to_the_config_map_is_undone(place: Place) -> None:
         )
 
 
+def test_what_a_newer_operator_has_left_is_replaced_and_counted_on(place: Place) -> None:
+    newer = {"pannier.dev/generation": "7"}
+    metadata = {"labels": LABELS, "annotations": newer, "name": CONFIG_NAME}
+    left = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    place.apply(left | {"data": {"config.json": '{"version": "2.0", "all": "new"}'}}, bucket())
+    with working(place.plane.kubeconfig, namespaces=(place.namespace,)):
+        place.apply(usecase())
+
+        eventually(lambda: place.is_ready("Usecase", "attachments") == ("True", "Ready"))
+    assert place.config.generation >= 8
+
+
+def test_names_as_long_as_can_be_are_no_trouble(place: Place) -> None:
+    home = bucket("b" * 63, filesystem={"claimName": "c" * 253}, prefix="p" * 256)
+    served = usecase("s" * 253, name="S" * 64, bucketRef={"name": "b" * 63})
+    dotted = f"{'l' * 199}.{'d' * 53}"
+    lost = usecase(dotted, name="L" * 64, bucketRef={"name": "x" * 63})
+    with working(place.plane.kubeconfig, namespaces=(place.namespace,)):
+        place.apply(home, served, lost)
+
+        eventually(lambda: place.is_ready("Bucket", "b" * 63) == ("True", "Ready"))
+        eventually(lambda: place.is_ready("Usecase", "s" * 253) == ("True", "Ready"))
+        eventually(lambda: place.is_ready("Usecase", dotted) == ("False", "BucketNotFound"))
+        eventually(lambda: place.events)
+    assert place.config.usecases.keys() == {"S" * 64}
+    assert place.events == [("Warning", "BucketNotFound", f"Usecase/{dotted}")]
+
+
+def test_an_object_as_large_as_can_be_disturbs_nobody(place: Place) -> None:
+    large = usecase("large")
+    large["metadata"]["annotations"] = {"example.com/note": "\N{SNOWMAN}\u202e" * 40_000}
+    with working(place.plane.kubeconfig, namespaces=(place.namespace,)):
+        place.apply(bucket(), usecase(), large)
+
+        eventually(lambda: place.is_ready("Usecase", "large") == ("True", "Ready"))
+        place.patch("Usecase", "large", spec={"suspend": "All"})
+        eventually(lambda: place.is_ready("Usecase", "large") == ("False", "Suspended"))
+    assert place.is_ready("Usecase", "attachments") == ("True", "Ready")
+
+
 def test_metrics_show_how_things_stand_and_how_long_it_took(place: Place) -> None:
     here = {"namespace": place.namespace}
     with working(place.plane.kubeconfig, namespaces=(place.namespace,)) as operator:
@@ -235,6 +276,24 @@ def test_too_much_for_a_config_map_leaves_the_last_good_one(
         place.delete("Bucket", "huge-1")
 
         eventually(lambda: place.is_ready("Usecase", "late") == ("True", "Ready"))
+
+
+def test_people_are_warned_once_before_a_config_map_is_full(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pannier_operator.configmap.NEARLY_FULL_BYTES", 5_000)
+    warned = ("Warning", "ConfigNearlyFull", "ConfigMap/pannier-config")
+    with working(place.plane.kubeconfig, namespaces=(place.namespace,)):
+        place.apply(bucket(), usecase())
+        eventually(lambda: place.is_ready("Usecase", "attachments") == ("True", "Ready"))
+        assert warned not in place.events
+
+        place.apply(huge(0))
+        eventually(lambda: place.is_ready("Bucket", "huge-0") == ("True", "Ready"))
+        place.apply(huge(1))
+
+        eventually(lambda: place.is_ready("Bucket", "huge-1") == ("True", "Ready"))
+        assert place.events.count(warned) == 1
 
 
 def test_an_api_server_takes_what_the_operator_holds_small_enough(place: Place) -> None:

@@ -4,18 +4,18 @@ import signal
 from pathlib import Path
 
 import pytest
+import yaml
 
+from pannier_gateway.config import crds
 from pannier_operator import command
-from pannier_operator.cluster import Connection, KubernetesCluster
 from pannier_operator.lease import LeaseName
-from pannier_operator.metrics import Metrics
-from pannier_operator.pace import Backoff, Gate, Tokens
 from pannier_operator.run import crds_served
+from pannier_operator.served import SCHEMA
 from pannier_operator.unusable import Unusable
 from support.apiproxy import Proxy, Refuse, Rule
-from support.cluster import ADMIN, ControlPlane
+from support.cluster import ADMIN, ControlPlane, running_control_plane
 from support.manifests import bucket, usecase
-from support.operators import Json, Place, eventually, logged, process, working
+from support.operators import Json, Place, eventually, logged, process, reached, working
 
 pytestmark = pytest.mark.cluster
 
@@ -80,19 +80,33 @@ async def test_a_cluster_without_our_crds_is_told_what_to_do(
     control_plane: ControlPlane, proxy: Proxy
 ) -> None:
     proxy.on(Rule(Refuse(404), path="^/openapi/v3/apis/pannier.dev"))
-    connection = Connection(proxy.kubeconfig(control_plane.tokens[ADMIN]))
-    await connection.load()
-    gate = Gate(Tokens(100.0, 100.0), Backoff(0.1, 0.2))
-    cluster = KubernetesCluster(connection, gate, Metrics().api)
-
-    try:
+    async with reached(proxy.kubeconfig(control_plane.tokens[ADMIN])) as cluster:
         with pytest.raises(Unusable, match=r"no CRDs .*; apply .* crds \| kubectl apply"):
             await crds_served(cluster, patience=0.0)
         proxy.clear()
         proxy.on(Rule(Refuse(503), path="^/openapi", times=2))
         await crds_served(cluster, patience=0.0)
-    finally:
-        await cluster.close()
+
+
+def kinds(document: Json) -> set[str]:
+    schemas = document.get("components", {}).get("schemas", {})
+    return {name.rpartition(".")[2] for name in schemas}
+
+
+@pytest.mark.timeout(180)
+async def test_crds_that_are_older_than_the_operator_are_told_by_field(tmp_path: Path) -> None:
+    older = list(yaml.safe_load_all(crds.FILE.read_text()))
+    for each in older:
+        (version,) = each["spec"]["versions"]
+        del version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["configHash"]
+    with running_control_plane(tmp_path / "cluster") as plane:
+        plane.apply(*older)
+        with plane.api() as api:
+            eventually(lambda: {"Usecase", "Bucket"} <= kinds(api.request("GET", SCHEMA).body), 30)
+
+        async with reached(plane.kubeconfig) as cluster:
+            with pytest.raises(Unusable, match=r"lack usecases.status.configHash, buckets.*apply"):
+                await crds_served(cluster, patience=0.0)
 
 
 def test_it_ends_when_told_to_and_gives_no_cause_for_alarm(place: Place, tmp_path: Path) -> None:

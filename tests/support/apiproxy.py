@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
 from yarl import URL
 
+from support import loops
 from support.cluster import ControlPlane, Json
 
 _PATH = re.compile(
@@ -336,7 +337,7 @@ def running_proxy(plane: ControlPlane) -> Iterator[Proxy]:
     """A proxy of `plane`, in a thread of its own."""
     started, ended = Future[Proxy](), threading.Event()
     serving = _serve(plane, started, ended)
-    thread = threading.Thread(target=asyncio.run, args=[serving])
+    thread = threading.Thread(target=loops.run, args=[serving])
     thread.start()
     try:
         yield started.result(_SECONDS)

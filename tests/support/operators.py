@@ -7,8 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from http.client import HTTPConnection
@@ -18,10 +18,15 @@ from typing import Any
 from pannier_gateway.config import documents, model
 from pannier_gateway.config.model import GatewayConfig
 from pannier_gateway.config.problems import ConfigError
+from pannier_operator.api import Cluster
 from pannier_operator.checking import Checked
+from pannier_operator.cluster import Connection, KubernetesCluster
+from pannier_operator.metrics import Metrics
+from pannier_operator.pace import Backoff, Gate, Tokens
 from pannier_operator.run import Operator
 from pannier_operator.settings import Address, Settings
 from pannier_operator.world import of_manifests
+from support import loops
 from support.binaries import ROOT
 from support.cluster import ControlPlane, free_ports
 from support.manifests import placed
@@ -171,7 +176,7 @@ def working(kubeconfig: Path, **settings: Any) -> Iterator[Working]:
 
     def run() -> None:
         try:
-            asyncio.run(main())
+            loops.run(main())
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # for the test to look at
             found.error = error
         found.ended.set()
@@ -187,6 +192,20 @@ def working(kubeconfig: Path, **settings: Any) -> Iterator[Working]:
             loop.call_soon_threadsafe(task.cancel)
         thread.join(20)
         assert not thread.is_alive()
+
+
+@asynccontextmanager
+async def reached(kubeconfig: Path) -> AsyncIterator[Cluster]:
+    """A cluster as the operator's own parts see it, without an operator."""
+    connection = Connection(kubeconfig)
+    await connection.load()
+    gate = Gate(Tokens(100.0, 100.0), Backoff(0.1, 0.2))
+    cluster = KubernetesCluster(connection, gate, Metrics().api)
+    try:
+        yield cluster
+    finally:
+        await cluster.close()  # a request that was cancelled is closed in the loop's next turns
+        await asyncio.get_running_loop().run_in_executor(None, gc.collect)
 
 
 @contextmanager

@@ -306,6 +306,15 @@ def test_a_key_that_two_buckets_share_is_projected_once() -> None:
     assert [each["secret"]["items"][0]["key"] for each in sources] == ["K", "L"]
 
 
+def test_a_bucket_that_has_changed_counts_for_the_next_pod_that_chooses_alike() -> None:
+    for secret in ("old", "new"):
+        spec = injected(a_pod(), with_pair("main", secret, "id", "key"))["spec"]
+
+        (volume,) = [each for each in spec["volumes"] if each["name"] == "pannier-secrets"]
+        named = {each["secret"]["name"] for each in volume["projected"]["sources"]}
+        assert named == {secret}
+
+
 def test_claims_of_buckets_are_mounted_by_name() -> None:
     claims = ("data", "a.b", "a-db", "a--b")
     buckets = [a_bucket(c.replace(".", "x"), filesystem={"claimName": c}) for c in claims]

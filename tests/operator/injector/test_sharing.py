@@ -29,7 +29,7 @@ async def turns() -> None:
 
 async def test_who_asks_during_a_list_waits_for_the_next_one_and_shares_it() -> None:
     source = Slow()
-    shared = SharedBuckets(source)
+    shared = SharedBuckets(source, pause=0)
 
     first = asyncio.create_task(shared.buckets("a"))
     await turns()
@@ -45,12 +45,29 @@ async def test_who_asks_during_a_list_waits_for_the_next_one_and_shares_it() -> 
 
     source.ends[1].set_result(())
     await asyncio.gather(*later)
-    assert repr(shared) == "<SharedBuckets 0 under way>"
+    await turns()
+    assert repr(shared) == "<SharedBuckets 0 listed just now>"
+
+
+async def test_a_list_gathers_those_who_ask_soon_after_the_one_before() -> None:
+    source = Slow()
+    shared = SharedBuckets(source, pause=3600)
+    first = asyncio.create_task(shared.buckets("a"))
+    await turns()
+    source.ends[0].set_result(())
+    await first
+
+    later = [asyncio.create_task(shared.buckets(name)) for name in ("a", "a", "b")]
+    await turns()
+
+    assert source.begun == ["a", "b"]
+    for each in later:
+        each.cancel()
 
 
 async def test_namespaces_do_not_wait_for_each_other() -> None:
     source = Slow()
-    shared = SharedBuckets(source)
+    shared = SharedBuckets(source, pause=0)
 
     asking = [asyncio.create_task(shared.buckets(name)) for name in ("a", "b")]
     await turns()
@@ -63,7 +80,7 @@ async def test_namespaces_do_not_wait_for_each_other() -> None:
 
 async def test_who_gives_up_does_not_take_the_list_from_the_others() -> None:
     source = Slow()
-    shared = SharedBuckets(source)
+    shared = SharedBuckets(source, pause=0)
     impatient, patient = (asyncio.create_task(shared.buckets("a")) for _ in range(2))
     await turns()
 
@@ -76,7 +93,7 @@ async def test_who_gives_up_does_not_take_the_list_from_the_others() -> None:
 
 async def test_a_failure_is_told_to_those_who_waited_and_to_nobody_later() -> None:
     source = Slow()
-    shared = SharedBuckets(source)
+    shared = SharedBuckets(source, pause=0)
     failing = asyncio.create_task(shared.buckets("a"))
     await turns()
     after = asyncio.create_task(shared.buckets("a"))

@@ -1,0 +1,61 @@
+"""Which Buckets may not go yet: one that Usecases refer to carries a finalizer for as long."""
+
+import logging
+from collections.abc import Collection
+from contextlib import suppress
+
+import msgspec
+
+from pannier_operator.api import BUCKETS, USECASES, Cluster, ClusterError, Json, Refused
+from pannier_operator.world import Metadata
+
+log = logging.getLogger("pannier.operator")
+
+FINALIZER = "pannier.dev/in-use"
+
+
+def is_amiss(bucket: Metadata, in_use: bool) -> bool:
+    """Whether the finalizer is missing or left over; one that is being deleted gets none."""
+    if in_use:
+        return FINALIZER not in bucket.finalizers and bucket.deletion_timestamp is None
+    return FINALIZER in bucket.finalizers
+
+
+def mended(bucket: Metadata, in_use: bool) -> list[Json]:
+    """A JSON patch that puts the finalizer on or takes it off, if `bucket` is still as it was."""
+    others = [each for each in bucket.finalizers if each != FINALIZER]
+    finalizers = [*others, FINALIZER] if in_use else others
+    return [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": bucket.resource_version},
+        {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
+    ]
+
+
+async def let_go(cluster: Cluster, namespaces: Collection[str]) -> None:
+    """Free what is being deleted of Buckets where the very kind of those who use them is gone.
+
+    Without Usecases there is no work, and so nobody else to do it. What fails is left as it is.
+    """
+    for scope in (*namespaces,) or (None,):
+        with suppress(ClusterError):
+            if await _is_gone(cluster, f"{USECASES.path(scope)}?limit=1"):
+                await _free(cluster, scope)
+
+
+async def _is_gone(cluster: Cluster, path: str) -> bool:
+    try:
+        await cluster.get(path)
+    except Refused as refusal:
+        return refusal.status == 404
+    return False
+
+
+async def _free(cluster: Cluster, scope: str | None) -> None:
+    async for page in cluster.pages(BUCKETS, scope):
+        for item in page:
+            bucket = msgspec.convert(item["metadata"], Metadata)
+            if bucket.deletion_timestamp is not None and is_amiss(bucket, in_use=False):
+                manifest = BUCKETS.object(bucket.namespace, bucket.name)
+                await cluster.patch(manifest, mended(bucket, in_use=False))
+                key = f"{bucket.namespace}/{bucket.name}"
+                log.info("bucket freed, there are no usecases any more", extra={"bucket": key})
