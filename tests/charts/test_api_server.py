@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import re
 import secrets
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +14,12 @@ import yaml
 from pannier_operator.command import Parser
 from pannier_operator.injector.settings import Settings, settings_of
 from pannier_operator.injector.settings import add_options as injector_options
-from support.binaries import ROOT
 from support.charts import (
     CASES,
     CHART,
     CRDS,
     NAMESPACE,
+    Failed,
     Json,
     case,
     container,
@@ -41,12 +39,14 @@ from support.cluster import (
 from support.injection import a_container, a_pod, is_injected, running_injector, until
 from support.manifests import bucket, usecase
 from support.operators import Place, eventually, logged, process
+from support.page import inline, typed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 NAMESPACES = (NAMESPACE, "team-a", "team-b")
 DEFINITIONS = ("buckets.pannier.dev", "usecases.pannier.dev")
+OWNER = "--output=jsonpath={.metadata.ownerReferences[*].kind}"
 FOREIGN = {  # kinds of others that the chart makes objects of, here without a schema
     "monitoring.coreos.com": ("PodMonitor", "ServiceMonitor", "PrometheusRule"),
     "cert-manager.io": ("Certificate", "Issuer"),
@@ -138,7 +138,7 @@ def test_a_restricted_namespace_takes_every_pod(plane: ControlPlane, values: Pat
 # A release's life
 
 
-def test_an_upgrade_leaves_the_certificate_to_the_injectors_and_an_uninstall_leaves_the_buckets(
+def test_upgrade_and_rollback_leave_the_certificate_and_an_uninstall_leaves_the_buckets(
     clean_plane: ControlPlane,
 ) -> None:
     where = ("--namespace", NAMESPACE, "--values", str(case("default")))
@@ -155,6 +155,10 @@ def test_an_upgrade_leaves_the_certificate_to_the_injectors_and_an_uninstall_lea
     assert set(secret(clean_plane)["data"]) == {"ca.crt", "ca.key", "tls.crt", "tls.key"}
     configuration = webhooks(clean_plane)
     assert {each["failurePolicy"] for each in configuration["webhooks"]} == {"Ignore"}
+
+    helm("rollback", "pannier", "--namespace", NAMESPACE, kubeconfig=clean_plane.kubeconfig)
+    assert {each["failurePolicy"] for each in webhooks(clean_plane)["webhooks"]} == {"Fail"}
+    assert trusted(clean_plane) == before
 
     place = Place(clean_plane, "team-a")
     place.apply(bucket())
@@ -195,6 +199,48 @@ def trusted(plane: ControlPlane) -> list[str]:
 def secret(plane: ControlPlane) -> Json:
     name = ("secret", "pannier-injector-certificate", "-n", NAMESPACE)
     return dict(json.loads(plane.kubectl("get", *name, "-o", "json")))
+
+
+def test_a_hub_turns_to_tls_and_back(clean_plane: ControlPlane) -> None:
+    port = ("service", "pannier-hub", f"--namespace={NAMESPACE}", "--output=jsonpath={.spec.ports}")
+    released(clean_plane, "install", "hub-tls", "--set=hub.tls.enabled=false")
+    names = []
+
+    for enabled in ("true", "false"):
+        released(clean_plane, "upgrade", "hub-tls", f"--set=hub.tls.enabled={enabled}")
+        names += [each["name"] for each in json.loads(clean_plane.kubectl("get", *port))]
+
+    assert names == ["https", "http"]
+
+
+def test_the_volume_of_a_hub_changes_once_its_statefulset_is_gone(
+    clean_plane: ControlPlane,
+) -> None:
+    pod = ("get", "pod", "pannier-hub-0", f"--namespace={NAMESPACE}", "--ignore-not-found")
+    _, *deleting = inline("kubectl delete statefulset")
+    released(clean_plane, "install", "hub-tls")
+    with pytest.raises(Failed, match="updates to statefulset spec"):
+        released(clean_plane, "upgrade", "hub-tls", "--set=hub.storage.size=20Gi")
+
+    with running_controllers(clean_plane):  # which let go of the pod that it had
+        clean_plane.kubectl(*deleting)
+        released(clean_plane, "upgrade", "hub-tls", "--set=hub.storage.size=20Gi")
+        eventually(lambda: clean_plane.kubectl(*pod, OWNER) == "StatefulSet")
+
+        uninstall(clean_plane, "pannier")
+        eventually(lambda: hub_pods(clean_plane) == [])
+        clean_plane.kubectl(*inline("kubectl delete pvc")[1:])
+
+
+def hub_pods(plane: ControlPlane) -> list[str]:
+    its_own = "--selector=app.kubernetes.io/component=hub"
+    return plane.kubectl("get", "pods", f"--namespace={NAMESPACE}", its_own, "-o", "name").split()
+
+
+def released(plane: ControlPlane, verb: str, name: str, *changes: str) -> None:
+    """Installs or upgrades the release called pannier, with the values of a case."""
+    where = ("pannier", str(CHART), "--namespace", NAMESPACE, "--values", str(case(name)))
+    helm(verb, *where, *changes, kubeconfig=plane.kubeconfig)
 
 
 def test_the_crds_alone_are_installed_upgraded_and_kept(clean_plane: ControlPlane) -> None:
@@ -343,16 +389,57 @@ def test_the_first_lines_of_the_page_lead_to_a_usecase_that_is_ready(
     clean_plane: ControlPlane, tmp_path: Path
 ) -> None:
     """All that needs no node: the pod that stores an object, and what comes after it, do."""
-    page = (ROOT / "docs" / "kubernetes.md").read_text()
-    shown = page.partition("```console\n")[2].partition("```")[0]
-    typed = re.findall(r"^\$ (.*)$", shown, re.MULTILINE)
-    to_helm, *others = typed[: next(i for i, line in enumerate(typed) if " run " in line)]
-    install = shlex.split(to_helm.removesuffix(" --wait"))[1:]
+    (_, *install), *others = typed()
+    others = others[: next(i for i, words in enumerate(others) if "run" in words)]
 
+    install.remove("--wait")
     helm(*install, kubeconfig=clean_plane.kubeconfig)
     with working(clean_plane, "pannier", tmp_path / "log"):
-        for line in others:
-            program, *arguments = shlex.split(line)
+        for program, *arguments in others:
             assert program == "kubectl"
             clean_plane.kubectl(*arguments)
         clean_plane.kubectl("delete", "usecases,buckets", "--all", "--all-namespaces")
+
+
+def test_each_line_of_the_page_on_uninstalling_goes_as_far_as_it_says(
+    clean_plane: ControlPlane, tmp_path: Path
+) -> None:
+    deleting, (_, *uninstalling), dropping = typed("Uninstall")
+    ((_, *letting_go),) = typed("Uninstall", 2)
+    install = ("install", "pannier", str(CHART), "--namespace", NAMESPACE)
+    helm(*install, kubeconfig=clean_plane.kubeconfig)
+    place = Place(clean_plane, clean_plane.create_namespace())
+    with working(clean_plane, "pannier", tmp_path / "first"):
+        place.apply(bucket(), usecase())
+        eventually(lambda: place.condition("Bucket", "main", "InUse")[0] == "True")
+
+    helm(*uninstalling, kubeconfig=clean_plane.kubeconfig)
+    assert "pannier-config" in place.found("ConfigMap")
+    assert "attachments" in place.found("Usecase")
+
+    helm(*install, kubeconfig=clean_plane.kubeconfig)
+    with working(clean_plane, "pannier", tmp_path / "second"):
+        place.apply(usecase(suspend="All"))
+        eventually(lambda: ("Normal", "Suspended", "Usecase/attachments") in place.events)
+
+    helm(*uninstalling, kubeconfig=clean_plane.kubeconfig)
+    clean_plane.kubectl(*deleting[1:], "--wait=false")
+    assert "main" in place.found("Bucket")
+    clean_plane.kubectl(*letting_go, f"--namespace={place.namespace}")
+    assert place.found("Bucket") == {}
+    clean_plane.kubectl(*dropping[1:])
+    assert "pannier" not in clean_plane.kubectl("get", "crd", "--output=name")
+
+
+def test_the_volume_of_a_hub_stays_until_somebody_deletes_it(plane: ControlPlane) -> None:
+    _, *deleting = inline("kubectl delete pvc")
+    claims = ("get", "pvc", f"--namespace={NAMESPACE}", "--output=name")
+    with running_controllers(plane):
+        with installed(plane, case("everything")) as release:
+            claim = f"persistentvolumeclaim/data-{release}-pannier-hub-0"
+            eventually(lambda: claim in plane.kubectl(*claims).split())
+        eventually(lambda: hub_pods(plane) == [])
+
+        assert claim in plane.kubectl(*claims).split()
+        plane.kubectl(*deleting)
+        eventually(lambda: plane.kubectl(*claims) == "")

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from prometheus_client import Metric
 
+from pannier_gateway.stores.s3.traits import Traits
 from pannier_operator.injector import sidecar
 from pannier_operator.injector.template import filled as filled_in
 from support.binaries import ROOT, binary
@@ -28,6 +29,7 @@ Json = dict[str, Any]
 
 RULES = CHART / "files" / "rules.yaml"
 BOARDS = sorted((CHART / "files" / "dashboards").glob("*.yaml"))
+PROMISES = re.compile(r'promise=~"([^"]+)"')
 METRIC = re.compile(r"\b(?:pannier|process|python)_\w+")
 NAMES = {name for make in PROCESSES.values() for name in sample_names(make())}
 
@@ -47,6 +49,14 @@ HEALTHY = {  # an hour in which all is well, a value a minute
     'pannier_config_info{namespace="a",pod="p",digest="1"}': "1x60",
     'pannier_event_loop_lag_seconds_bucket{namespace="a",pod="p",le="0.5"}': "0+100x60",
     'pannier_event_loop_lag_seconds_bucket{namespace="a",pod="p",le="+Inf"}': "0+100x60",
+    'pannier_bucket_up{namespace="a",pod="p",bucket="a/b"}': "1x60",
+    'pannier_store_promise{namespace="a",pod="p",bucket="a/b",promise="damage refused"}': "1x60",
+    'pannier_store_promise{namespace="a",pod="p",bucket="a/b",promise="lifecycle"}': "0x60",
+    'pannier_certificate_expiry_seconds{namespace="a",pod="p",user="a/b",file="certificate"}': (
+        "1000000x60"
+    ),
+    'pannier_certificate_reloads_total{namespace="a",pod="p",user="a/b",result="refused"}': "0x60",
+    'pannier_tls_unverified{namespace="a",pod="p",user="a/b"}': "0x60",
 }
 BROKEN = {  # and what is different where something is not
     "PannierOperatorAbsent": {'pannier_operator_leader{instance="o"}': "0x60"},
@@ -75,6 +85,21 @@ BROKEN = {  # and what is different where something is not
         'pannier_event_loop_lag_seconds_bucket{namespace="a",pod="p",le="0.5"}': "0x60",
         'pannier_event_loop_lag_seconds_bucket{namespace="a",pod="p",le="5.0"}': "0+100x60",
     },
+    "PannierBucketDown": {'pannier_bucket_up{namespace="a",pod="q",bucket="a/b"}': "0x60"},
+    "PannierStoreBreaksPromise": {
+        'pannier_store_promise{namespace="a",pod="p",bucket="a/b",promise="damage refused"}': "0x60"
+    },
+    "PannierGatewayCertificateExpires": {
+        'pannier_certificate_expiry_seconds{namespace="a",pod="q",user="a/b",file="authority"}': (
+            "500000x60"
+        )
+    },
+    "PannierGatewayCertificateRefused": {
+        'pannier_certificate_reloads_total{namespace="a",pod="p",user="a/b",result="refused"}': (
+            "0x30 1x30"
+        )
+    },
+    "PannierStoreUnverified": {'pannier_tls_unverified{namespace="a",pod="p",user="a/b"}': "1x60"},
 }
 
 
@@ -107,6 +132,12 @@ def test_every_metric_that_an_alert_is_about_exists() -> None:
         assert asked <= NAMES, alert["alert"]
 
 
+def test_every_promise_that_an_alert_is_about_is_one_that_stores_are_asked_for() -> None:
+    (asked,) = (found for each in alerts() for found in PROMISES.findall(each["expr"]))
+
+    assert set(asked.split("|")) <= set(Traits().promises)
+
+
 @pytest.mark.parametrize("board", BOARDS, ids=named)
 def test_every_metric_of_a_panel_exists(board: Path) -> None:
     for title, expression in queries(board):
@@ -132,7 +163,7 @@ def test_the_dashboards_show_every_metric_of_ours() -> None:
 
 def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
     for alert in alerts():
-        assert alert["labels"]["severity"] in {"critical", "warning"}
+        assert alert["labels"]["severity"] in {"critical", "warning", "info"}
         assert set(alert["annotations"]) == {"summary", "description"}
         assert alert["annotations"]["description"].endswith(".")
 
@@ -153,7 +184,8 @@ def test_the_rules_of_the_chart_are_those_and_the_injectors_only_with_an_injecto
 def test_a_dashboard_is_found_by_its_label_and_asks_what_its_panels_say() -> None:
     found = of_kind(rendered(case("everything")), "ConfigMap")
 
-    for manifest, board in zip(found, BOARDS, strict=True):
+    boards = [each for each in found if "-dashboard-" in each["metadata"]["name"]]
+    for manifest, board in zip(boards, BOARDS, strict=True):
         (text,) = manifest["data"].values()
         dashboard = json.loads(text)
         asked = [

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec import convert
 from msgspec.structs import asdict
 
 from pannier_gateway.config import crds
 from pannier_gateway.settings import parse_settings
 from pannier_gateway.stores import secrets
+from pannier_gateway.tls.clients import Clients, read_clients
 from pannier_operator import settings as operating
 from pannier_operator.injector import manifests, policy, template
 from pannier_operator.injector import settings as injecting
@@ -125,7 +127,7 @@ def test_who_injects_never_touches_its_own_namespace_nor_those_of_the_system(val
             if (each["key"], each["operator"]) == ("kubernetes.io/metadata.name", "NotIn")
         )
         assert excluded == set(out)
-    assert bool(found) == (named(values) not in {"hub", "hub-s3"})
+    assert bool(found) == (chosen_in(values)["injector"]["mode"] != "none")
 
 
 @every_case
@@ -333,15 +335,76 @@ def test_one_injector_has_no_budget_that_would_keep_its_node_from_being_drained(
 # The hub, and where all of it is
 
 
-def test_the_gateway_understands_the_arguments_of_the_hub() -> None:
-    for name in ("hub", "everything"):
-        settings = parse_settings(container(rendered(case(name)), "hub")["args"], {})
-        chosen = chosen_in(case(name))["hub"]
+HUB_CASES = [each for each in CASES if chosen_in(each)["hub"]["enabled"]]
+every_hub = pytest.mark.parametrize("values", HUB_CASES, ids=named)
 
-        assert (settings.durability, settings.drain) == (chosen["durability"], chosen["drain"])
-        assert settings.listen.host == "0.0.0.0"
-        grace = one(rendered(case(name)), "StatefulSet")["spec"]["template"]["spec"]
-        assert grace["terminationGracePeriodSeconds"] > chosen["drain"]
+
+@every_hub
+def test_the_gateway_understands_the_arguments_of_the_hub(values: Path) -> None:
+    settings = parse_settings(container(rendered(values), "hub")["args"], {})
+    chosen = chosen_in(values)["hub"]
+
+    assert (settings.durability, settings.drain) == (chosen["durability"], chosen["drain"])
+    grace = one(rendered(values), "StatefulSet")["spec"]["template"]["spec"]
+    assert grace["terminationGracePeriodSeconds"] > chosen["drain"]
+
+
+@every_hub
+def test_a_hub_is_reached_where_its_gateway_listens_and_with_tls_by_nothing_else(
+    values: Path,
+) -> None:
+    objects = rendered(values)
+    hub = container(objects, "hub")
+    settings = parse_settings(hub["args"], {})
+    listening = settings.tls_listen or settings.listen
+    open_ports = {each["name"]: each["containerPort"] for each in hub["ports"]}
+
+    (reached,) = one(objects, "Service", "-hub")["spec"]["ports"]
+    assert open_ports == {reached["targetPort"]: listening.port, "metrics": 8651}
+    assert listening.host == "0.0.0.0"
+    assert (settings.listen.host == "127.0.0.1") == chosen_in(values)["hub"]["tls"]["enabled"]
+    if chosen_in(values)["networkPolicy"]["enabled"]:
+        ingress = one(objects, "NetworkPolicy", "-hub")["spec"]["ingress"]
+        assert {port["port"] for each in ingress for port in each["ports"]} == set(open_ports)
+
+
+@pytest.mark.parametrize("name", ["hub-tls", "everything"])
+def test_the_hub_has_its_certificate_and_its_clients_where_its_gateway_looks_for_them(
+    name: str, tmp_path: Path
+) -> None:
+    objects = rendered(case(name))
+    settings, mounted = parse_settings(container(objects, "hub")["args"], {}), mounts(objects)
+    clients = one(objects, "ConfigMap", "-hub-clients")
+    chosen = chosen_in(case(name))["hub"]["tls"]
+
+    secret = mounted[f"{settings.tls_dir}"]["secret"]["secretName"]
+    assert secret == (chosen["secretName"] or f"{RELEASE}-hub-certificate")
+    assert settings.tls_clients is not None
+    volume = mounted[f"{settings.tls_clients.parent}"]
+    assert volume["configMap"]["name"] == clients["metadata"]["name"]
+    file = tmp_path / "clients.yaml"
+    file.write_text(clients["data"][settings.tls_clients.name])
+    assert read_clients(file) == convert({"clients": chosen["clients"]}, Clients)
+
+
+def test_cert_manager_makes_the_certificate_of_the_hub_for_the_names_of_its_service() -> None:
+    objects = rendered(case("everything"))
+    certificate = one(objects, "Certificate", "-hub")["spec"]
+    settings = parse_settings(container(objects, "hub")["args"], {})
+
+    volume = mounts(objects)[f"{settings.tls_dir}"]
+    assert volume["secret"]["secretName"] == certificate["secretName"]
+    assert certificate["issuerRef"] == {"name": "company", "kind": "ClusterIssuer"}
+    assert f"{RELEASE}-hub.{NAMESPACE}.svc" in certificate["dnsNames"]
+    assert of_kind(rendered(case("hub-tls")), "Certificate") == []
+
+
+def mounts(objects: list[Json]) -> Json:
+    """The volumes of the hub by where they are."""
+    (pod,) = (each for each in pods(objects) if each["metadata"]["name"].endswith("-hub"))
+    volumes = {each["name"]: each for each in pod["spec"]["volumes"]}
+    mounted = container(objects, "hub")["volumeMounts"]
+    return {each["mountPath"]: volumes[each["name"]] for each in mounted}
 
 
 def test_the_hub_keeps_its_objects_on_the_volume_that_was_asked_for() -> None:
@@ -359,13 +422,8 @@ def test_the_hub_keeps_its_objects_on_the_volume_that_was_asked_for() -> None:
 def test_what_the_buckets_of_the_hub_name_is_where_its_gateway_looks_for_it() -> None:
     objects = rendered(case("everything"))
     settings = parse_settings(container(objects, "hub")["args"], {})
-    (pod,) = (each for each in pods(objects) if each["metadata"]["name"].endswith("-hub"))
 
-    volumes = {each["name"]: each for each in pod["spec"]["volumes"]}
-    mounted = {
-        each["mountPath"]: volumes[each["name"]]
-        for each in container(objects, "hub")["volumeMounts"]
-    }
+    mounted = mounts(objects)
     assert settings.secrets_dir is not None
     config_maps = settings.secrets_dir.parent / secrets.CONFIG_MAPS
     for name in ("keys", "mtls.front"):
@@ -424,6 +482,8 @@ def test_a_cluster_without_native_sidecars_is_refused() -> None:
         ("sidecar.port=80", "1,024"),
         ("sidecar.memory=1e9", "memory"),
         ("images.gateway.tag=a b", "tag"),
+        ("hub.tls.enabled=true", "secretName"),
+        ("hub.tls.clients[0].identity=web", "usecases"),
     ],
 )
 def test_what_is_no_value_is_refused_by_name(setting: str, said: str) -> None:
@@ -454,6 +514,13 @@ def test_the_crds_of_the_chart_are_those_of_the_chart_for_them_alone() -> None:
         "buckets.pannier.dev",
     ]
     assert of_kind(rendered(case("namespaced")), "CustomResourceDefinition") == []
+
+
+def test_the_definitions_come_before_all_that_works_with_them() -> None:
+    kinds = [each["kind"] for each in rendered(case("default"))]
+
+    last = len(kinds) - 1 - kinds[::-1].index("CustomResourceDefinition")
+    assert last < min(kinds.index("Deployment"), kinds.index("MutatingWebhookConfiguration"))
 
 
 def test_a_packed_chart_is_whole_by_itself(tmp_path: Path) -> None:

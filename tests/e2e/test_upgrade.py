@@ -40,7 +40,7 @@ def test_an_upgrade_leaves_pods_as_they_are_and_reaches_new_ones(
 ) -> None:
     pod.run(STORE)
 
-    release.upgrade(installed, sidecar__memory="300Mi")
+    release.upgrade(installed, "--set=sidecar.memory=300Mi")
     eventually(lambda: len(injectors(installed)) == 2, seconds=60)  # the old ones linger
 
     assert pod.run(READ) == "True\n"
@@ -53,6 +53,7 @@ def test_pods_go_on_without_the_release_and_obey_the_next_one(
     uninstalled: ControlPlane, shop: Shop, pod: Pod
 ) -> None:
     assert pod.run(STORE + READ) == "greeting\nTrue\n"
+    assert shop.kubectl("get", "configmap", "pannier-config", "--output=name")
     with pytest.raises(LookupError):
         gateway_of(shop.start_pod("alone"))
 

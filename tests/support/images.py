@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,21 +36,24 @@ _SOURCES = (
     *("client", "gateway", "operator", "README.md", "LICENSE"),
 )
 _RELEASE = "trixie"
-_PACKAGES = "ca-certificates,python3,python3-venv"
+_PACKAGES = "ca-certificates,curl,python3,python3-venv"
 _UNREAD = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale")
-_BASE = f"localhost/python:{_RELEASE}"
+_PROBE = "localhost/probe:latest"
 _BASE_DOCKERFILE = """
 FROM scratch
 ADD rootfs.tar /
 ENV PATH=/usr/local/bin:/usr/bin:/bin
 RUN python3 -m venv /usr/local
 """
+_REACHING = "RUN pip download --no-cache-dir --no-deps --dest /tmp pip"  # what else is not ours
+_BASE_DIGEST = hashlib.sha256(f"{_RELEASE} {_PACKAGES} {_BASE_DOCKERFILE}".encode())
+_BASE = f"localhost/python:{_RELEASE}-{_BASE_DIGEST.hexdigest()[:8]}"
 _TRUST = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def archive(root: Path = ROOT) -> Path:
     """Where all images are, in one archive, once they are built from what the sources are now."""
-    digest = hashlib.sha256(f"{_RELEASE} {_PACKAGES} {_BASE_DOCKERFILE}".encode())
+    digest = hashlib.sha256(_BASE.encode())
     for file in _source_files(root):
         content = hashlib.sha256(file.read_bytes()).hexdigest()
         digest.update(f"{file.relative_to(root)} {content}\n".encode())
@@ -57,16 +61,25 @@ def archive(root: Path = ROOT) -> Path:
 
 
 def build(target: Path) -> None:
-    """Makes that archive; raises Unavailable.
-
-    The first time takes minutes. Needs the network, and to be run on a machine of its own,
-    with which all ends that it mounts, also when it is killed.
-    """
-    scratch = machine.folder_of(os.environ[machine.NAME])
-    with alone(target.parent):
+    """Makes that archive of images, on their base; raises Unavailable."""
+    with _builder() as builder:
         for old in target.parent.glob("*.tar"):
             old.unlink()
-        Builder(target.parent, scratch).build(target)
+        builder.build(target)
+
+
+def have_base() -> None:
+    """Makes what the images are built on, which takes minutes, once; raises Unavailable."""
+    with _builder() as builder:
+        builder.have_base()
+
+
+@contextmanager
+def _builder() -> Iterator["Builder"]:
+    """Needs the network, and a machine of its own, with which all ends that is mounted."""
+    folder = cache_home() / "images"
+    with alone(folder):
+        yield Builder(folder, machine.folder_of(os.environ[machine.NAME]))
 
 
 def _source_files(root: Path) -> Iterator[Path]:
@@ -84,8 +97,6 @@ class Builder:
 
     def build(self, target: Path) -> None:
         """Writes the archive of all images to `target`, whole or not at all."""
-        self._buildah("rm", "--all")  # what a build that was killed left
-        self._have_base()
         layout = self._emptied("layout")
         for tag, (dockerfile, stage) in _TARGETS.items():
             say(f"building {tag} …")
@@ -98,9 +109,17 @@ class Builder:
         partial.rename(target)
         shutil.rmtree(layout)
 
-    def _have_base(self) -> None:
-        if _BASE in self._buildah("images", "--format={{.Name}}:{{.Tag}}").split():
-            return
+    def have_base(self) -> None:
+        """Makes the base if need be, and sees whether what its pip needs can be reached."""
+        self._buildah("rm", "--all")  # what a build that was killed left
+        if _BASE not in self._buildah("images", "--format={{.Name}}:{{.Tag}}").split():
+            self._make_base()
+        context = self._emptied("context")
+        (context / "Dockerfile").write_text(f"FROM {_BASE}\n{_REACHING}\n")
+        self._build(_PROBE, context / "Dockerfile", context, "--no-cache")
+        self._buildah("rmi", _PROBE)
+
+    def _make_base(self) -> None:
         say(f"making {_BASE} with debootstrap …")
         rootfs, context = self._emptied("rootfs"), self._emptied("context")
         output("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _RELEASE, str(rootfs))
@@ -110,7 +129,6 @@ class Builder:
         (context / "Dockerfile").write_text(_BASE_DOCKERFILE)
         self._build(_BASE, context / "Dockerfile", context)
         shutil.rmtree(rootfs)
-        shutil.rmtree(context)
 
     def _build(self, tag: str, dockerfile: Path, context: Path, *options: str) -> None:
         how = ("--layers", "--isolation=chroot", "--pull=never", f"--tag={tag}")
@@ -130,6 +148,9 @@ class Builder:
 
 if __name__ == "__main__":
     try:
-        build(Path(sys.argv[1]))
+        if sys.argv[1:]:
+            build(Path(sys.argv[1]))
+        else:
+            have_base()
     except Unavailable as reason:
         sys.exit(str(reason))

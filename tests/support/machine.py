@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 from support.binaries import alone, cache_home
 
@@ -33,15 +34,18 @@ exec "$@"
 """
 
 
-def run(command: Sequence[str], packages: Path, *, network: bool) -> int:
+def run(
+    command: Sequence[str], packages: Path, *, network: bool, said: IO[str] | None = None
+) -> int:
     """The exit status of `command`, with `packages` laid over /usr and /etc.
 
-    With `network` it has this machine's; else one of its own, in which nothing is up.
+    With `network` it has this machine's; else one of its own, in which nothing is up. Its errors
+    go to the file `said`, or to where ours go. Raises OSError where no machine can be made.
     """
     own = _ALONE if network else (*_ALONE, "--net")
     with _named() as name:
         whole = [*own, "sh", "-ec", _WITH_PACKAGES, str(packages), *command]
-        with subprocess.Popen(whole, env=os.environ | {NAME: name}) as process:
+        with subprocess.Popen(whole, env=os.environ | {NAME: name}, stderr=said) as process:
             try:
                 return process.wait()
             finally:

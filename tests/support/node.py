@@ -58,13 +58,13 @@ _TUNABLES = {  # what a kubelet wants them to be; those of the kernel stay as th
 def prepare(folder: Path) -> None:
     """Makes the machine fit for a node: its network, and folders that it may write to."""
     for command in _NETWORK:
-        _run(*command.split())
-    _run("mount", "-t", "tmpfs", "tmpfs", "/run")
+        run(*command.split())
+    run("mount", "-t", "tmpfs", "tmpfs", "/run")
     _lay_over(Path("/var"), folder)
     for name, value in _TUNABLES.items():
         file = folder / name.replace("/", ".")
         file.write_text(f"{value}\n")
-        _run("mount", "--bind", str(file), f"/proc/sys/{name}")
+        run("mount", "--bind", str(file), f"/proc/sys/{name}")
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def _running_containerd(folder: Path, archive: Path) -> Iterator[Part]:
     with started("containerd", ["containerd", f"--config={config}"], folder) as part:
         socket = folder / "containerd.sock"
         _wait_for("containerd", socket.is_socket, part)
-        _run("ctr", f"--address={socket}", "--namespace=k8s.io", "images", "import", str(archive))
+        run("ctr", f"--address={socket}", "--namespace=k8s.io", "images", "import", str(archive))
         yield part
 
 
@@ -189,11 +189,11 @@ def _lay_over(path: Path, folder: Path) -> None:
     """Has writes under `path` go to a place of their own, which ends with the machine."""
     scratch = folder / "scratch"
     scratch.mkdir()
-    _run("mount", "-t", "tmpfs", "tmpfs", str(scratch))
+    run("mount", "-t", "tmpfs", "tmpfs", str(scratch))
     for each in ("upper", "work"):
         (scratch / each).mkdir()
     layers = f"lowerdir={path},upperdir={scratch}/upper,workdir={scratch}/work"
-    _run("mount", "-t", "overlay", "overlay", "-o", layers, str(path))
+    run("mount", "-t", "overlay", "overlay", "-o", layers, str(path))
 
 
 def _wait_for(what: str, holds: Callable[[], bool], *parts: Part) -> None:
@@ -207,7 +207,8 @@ def _wait_for(what: str, holds: Callable[[], bool], *parts: Part) -> None:
         time.sleep(0.05)
 
 
-def _run(*command: str) -> None:
+def run(*command: str) -> None:
+    """Raises NotReady with what `command` says where it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise NotReady(f"{' '.join(command)} failed: {done.stderr}")

@@ -3,6 +3,7 @@
 from support import images
 from support.charts import CHART, NAMESPACE, RELEASE, helm
 from support.cluster import ControlPlane
+from support.page import typed
 
 _WHERE = ("--namespace", NAMESPACE)
 _READY = ("--wait", "--timeout=2m")
@@ -13,14 +14,16 @@ _VALUES = (
 
 
 def install(plane: ControlPlane) -> None:
-    """Returns once operator and injectors are ready."""
-    _helm(plane, "install", RELEASE, str(CHART), *_VALUES, "--create-namespace", *_READY)
+    """As the page says it; returns once operator and injectors are ready."""
+    _, *words = typed()[0]
+    assert words[:5] == ["install", RELEASE, "charts/pannier", "--namespace", NAMESPACE]
+    rest = words[5:]
+    _helm(plane, "install", RELEASE, str(CHART), *rest, *_VALUES, "--timeout=2m")
 
 
-def upgrade(plane: ControlPlane, **values: str) -> None:
-    """The same, with these values on top; a dot in a name is `__` here."""
-    changed = [f"--set={name.replace('__', '.')}={value}" for name, value in values.items()]
-    _helm(plane, "upgrade", RELEASE, str(CHART), "--reset-then-reuse-values", *changed, *_READY)
+def upgrade(plane: ControlPlane, *values: str) -> None:
+    """The same, with what `values` (`--set=…`, `--values=…`) change."""
+    _helm(plane, "upgrade", RELEASE, str(CHART), "--reset-then-reuse-values", *values, *_READY)
 
 
 def uninstall(plane: ControlPlane) -> None:

@@ -131,3 +131,23 @@ rules: {{- $context.rules | nindent 2 }}
     - {protocol: TCP, port: {{ . }}}
     {{- end }}
 {{- end }}
+
+{{- /* Of a dict with `name`, the component's, and `certificate`, its values. */}}
+{{- define "pannier.certificateSecret" -}}
+{{ default (printf "%s-certificate" .name) .certificate.secretName }}
+{{- end }}
+
+{{- /* What cert-manager makes for a component's Service; a dict with its values as `certificate`, too. */}}
+{{- define "pannier.certificate" -}}
+{{- $name := include "pannier.name" . -}}
+{{- $service := printf "%s.%s.svc" $name .root.Release.Namespace -}}
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {{- include "pannier.metadata" . | nindent 2 }}
+spec:
+  secretName: {{ include "pannier.certificateSecret" (dict "name" $name "certificate" .certificate) }}
+  dnsNames: [{{ $service }}, {{ $service }}.cluster.local]
+  duration: 2160h
+  privateKey: {algorithm: ECDSA, size: 256, rotationPolicy: Always}
+  issuerRef: {{ default (dict "name" $name) .certificate.issuerRef | toJson }}
+{{- end }}

@@ -4,7 +4,7 @@ All Buckets of the namespace count, used or not: a Usecase that is added later f
 pods that run already. Only the keys that a Bucket names are mounted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -99,20 +99,20 @@ def parse(items: object) -> tuple[Bucket, ...]:
     return msgspec.convert(items, tuple[Bucket, ...])
 
 
-def selected(buckets: Iterable[Bucket], names: str) -> list[Bucket]:
+def selected(buckets: Iterable[Bucket], names: str) -> tuple[Bucket, ...]:
     """Those that a pod's `pannier.dev/buckets` names, by name."""
     wanted = names.split(",")
     found = (each for each in buckets if names == "*" or each.metadata.name in wanted)
-    return sorted(found, key=lambda bucket: bucket.metadata.name)
+    return tuple(sorted(found, key=lambda bucket: bucket.metadata.name))
 
 
-def sources(buckets: Iterable[Bucket]) -> list[Json]:
+def sources(buckets: Sequence[Bucket]) -> list[Json]:
     """What the volume of secrets is projected from. No key twice: an API server refuses that."""
     keys = dict.fromkeys(key for bucket in buckets for key in _keys(bucket))
     return [_source(*key) for key in keys]
 
 
-def claims(buckets: Iterable[Bucket]) -> list[str]:
+def claims(buckets: Sequence[Bucket]) -> list[str]:
     """The claims of Filesystem Buckets, each once."""
     names = (bucket.spec.filesystem.claim_name for bucket in buckets)
     return list(dict.fromkeys(name for name in names if name is not None))
@@ -123,9 +123,8 @@ def claim_volume(claim: str) -> str:
     return CLAIM + claim.replace("-", "--").replace(".", "-d")
 
 
-def volumes(buckets: Iterable[Bucket]) -> list[Json]:
+def volumes(buckets: Sequence[Bucket]) -> list[Json]:
     """The volumes for `buckets`."""
-    buckets = list(buckets)
     projected = sources(buckets)
     found: list[Json] = [
         {"name": claim_volume(claim), "persistentVolumeClaim": {"claimName": claim}}
@@ -134,9 +133,8 @@ def volumes(buckets: Iterable[Bucket]) -> list[Json]:
     return [{"name": SECRETS, "projected": {"sources": projected}}, *found] if projected else found
 
 
-def mounts(buckets: Iterable[Bucket]) -> list[Json]:
+def mounts(buckets: Sequence[Bucket]) -> list[Json]:
     """Where the gateway finds those volumes."""
-    buckets = list(buckets)
     found: list[Json] = [
         {"name": claim_volume(claim), "mountPath": f"{CLAIMS_DIR}/{claim}"}
         for claim in claims(buckets)

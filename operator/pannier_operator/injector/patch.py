@@ -5,17 +5,16 @@ pod that leaves no room for the gateway is refused with the reason.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 
 from pannier_operator.injector import mounts, sidecar
+from pannier_operator.injector.kit import Kit, Values, kit
 from pannier_operator.injector.mounts import Bucket
 from pannier_operator.injector.options import INJECT, INJECTED, NEITHER, PREFIX, Refused, chosen
 from pannier_operator.injector.pod import Container, Pod
 from pannier_operator.injector.sidecar import CLAIM, CONFIG, DATA, GATEWAY, SECRETS, SOCKET, Sidecar
-from pannier_operator.injector.template import Json, filled, filled_map
+from pannier_operator.injector.template import Json
 
 Operation = dict[str, Json]
-Values = dict[str, str]
 
 # Native sidecars that the gateway's own traffic goes through: it starts after them.
 MESHES = ("consul-dataplane", "istio-proxy", "kuma-sidecar", "linkerd-proxy")
@@ -57,13 +56,13 @@ def patch(pod: Pod, given: Sidecar, buckets: Iterable[Bucket]) -> list[Operation
     values = chosen(pod.annotations, given.defaults)
     check(pod, values)
     inits = pod.spec.init_containers or ()
+    mine = kit(given, values, mounts.selected(buckets, values["buckets"]))
     if any(each.name == GATEWAY for each in inits):
         operations = [*_moved(inits)]
     else:
-        mine = mounts.selected(buckets, values["buckets"])
-        operations = [*_added(inits, given, values, mine), *_volumes(pod, values, mine)]
-    operations += _told("/spec/containers", enumerate(pod.spec.containers), values)
-    operations += _told("/spec/initContainers", _later(inits), values)
+        operations = [*_added(inits, mine), *_volumes(pod, mine)]
+    operations += _told("/spec/containers", enumerate(pod.spec.containers), mine)
+    operations += _told("/spec/initContainers", _later(inits), mine)
     return [*operations, *_labelled(pod, given)]
 
 
@@ -106,32 +105,20 @@ def _moved(containers: Sequence[Container]) -> Iterator[Operation]:
         yield {"op": "move", "from": f"{path}/{place}", "path": f"{path}/{last}"}
 
 
-def _added(
-    containers: Sequence[Container], given: Sidecar, values: Values, buckets: list[Bucket]
-) -> Iterator[Operation]:
+def _added(containers: Sequence[Container], kit: Kit) -> Iterator[Operation]:
     if not containers:
         yield {"op": "add", "path": "/spec/initContainers", "value": []}
-    gateway = _gateway(given, tuple(values.items()))
-    own = [filled(each, values) for each in sidecar.own_mounts()]
-    told: Json = {**gateway, "volumeMounts": [*own, *mounts.mounts(buckets)]}
     path = f"/spec/initContainers/{_insertion(containers)}"
-    yield {"op": "add", "path": path, "value": told}
+    yield {"op": "add", "path": path, "value": kit.container}
 
 
-@lru_cache
-def _gateway(given: Sidecar, values: tuple[tuple[str, str], ...]) -> dict[str, Json]:
-    """The container: half the work of a review, and most pods choose alike. Not to be changed."""
-    return filled_map(sidecar.container(given), dict(values))
-
-
-def _volumes(pod: Pod, values: Values, buckets: list[Bucket]) -> Iterator[Operation]:
+def _volumes(pod: Pod, kit: Kit) -> Iterator[Operation]:
     for volume in pod.spec.volumes or ():
         if volume.name in RESERVED or volume.name.startswith(CLAIM):
             raise Refused(f"volume {volume.name} has a name that is the gateway's: give it another")
     if not pod.spec.volumes:
         yield {"op": "add", "path": "/spec/volumes", "value": []}
-    own = [filled(each, values) for each in sidecar.volumes()]
-    for added in (*own, *mounts.volumes(buckets)):
+    for added in kit.volumes:
         yield {"op": "add", "path": "/spec/volumes/-", "value": added}
 
 
@@ -144,34 +131,29 @@ def _later(containers: Sequence[Container]) -> Iterable[tuple[int, Container]]:
     return enumerate(containers[start:], start)
 
 
-def _told(
-    path: str, containers: Iterable[tuple[int, Container]], values: Values
-) -> list[Operation]:
+def _told(path: str, containers: Iterable[tuple[int, Container]], kit: Kit) -> Iterator[Operation]:
     """What tells applications where the gateway is, where they don't know better."""
-    found: list[Operation] = []
     for index, each in containers:
         if each.name not in (*MESHES, GATEWAY):
-            found += _variables(f"{path}/{index}/env", each, values)
-            found += _mounts(f"{path}/{index}/volumeMounts", each)
-    return found
+            yield from _variables(f"{path}/{index}/env", each, kit)
+            yield from _mounts(f"{path}/{index}/volumeMounts", each, kit)
 
 
-def _variables(path: str, container: Container, values: Values) -> Iterator[Operation]:
+def _variables(path: str, container: Container, kit: Kit) -> Iterator[Operation]:
     known = {each.name for each in container.env or ()}
-    missing = [pair for pair in sidecar.environment() if pair[0] not in known]
+    missing = [told for name, told in kit.environment if name not in known]
     if missing and not container.env:
         yield {"op": "add", "path": path, "value": []}
-    for name, value in missing:
-        told: Json = {"name": name, "value": filled(value, values)}
+    for told in missing:
         yield {"op": "add", "path": f"{path}/-", "value": told}
 
 
-def _mounts(path: str, container: Container) -> Iterator[Operation]:
+def _mounts(path: str, container: Container, kit: Kit) -> Iterator[Operation]:
     if any(each.mount_path in SOCKET_PATHS for each in container.volume_mounts or ()):
         return
     if not container.volume_mounts:
         yield {"op": "add", "path": path, "value": []}
-    yield {"op": "add", "path": f"{path}/-", "value": filled(sidecar.socket_mount(), {})}
+    yield {"op": "add", "path": f"{path}/-", "value": kit.mount}
 
 
 def _labelled(pod: Pod, given: Sidecar) -> Iterator[Operation]:

@@ -1,4 +1,4 @@
-"""Keys of a store that change while pods run: their Secret is applied again, and that is all."""
+"""A store outside of the cluster: its keys change while pods run, its objects outlive Buckets."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
-from support.binaries import ROOT
+from support import example
 from support.cluster import ControlPlane, running
 from support.node import ADDRESS
 from support.operators import eventually
@@ -16,7 +16,7 @@ from support.pods import CONNECT, INJECTED, RESTRICTED, Shop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-EXAMPLE = (ROOT / "examples" / "s3.yaml").read_text()
+EXAMPLE = example.plain("http://127.0.0.1:7070")
 LISTED_KEYS = ("AKIAPANNIERTESTING", "a/secret+key of the tests")
 NEW_KEYS = ("AKIAPANNIERROTATED", "another/secret+key of the tests")
 PORT = 7070
@@ -62,12 +62,16 @@ def manifests(namespace: str, keys: tuple[str, str]) -> str:
     return changed
 
 
-def test_a_running_gateway_takes_up_a_secret_that_rotates(
-    installed: ControlPlane, folder: Path
-) -> None:
-    shop = Shop(installed, installed.create_namespace(**RESTRICTED, **INJECTED))
-    shop.kubectl("apply", "--filename=-", given=manifests(shop.namespace, LISTED_KEYS))
-    shop.until_ready("attachments")
+@pytest.fixture
+def shop(installed: ControlPlane) -> Shop:
+    """A namespace of which objects are in that engine."""
+    made = Shop(installed, installed.create_namespace(**RESTRICTED, **INJECTED))
+    made.kubectl("apply", "--filename=-", given=manifests(made.namespace, LISTED_KEYS))
+    made.until_ready("attachments")
+    return made
+
+
+def test_a_running_gateway_takes_up_a_secret_that_rotates(shop: Shop, folder: Path) -> None:
     data = folder / "engine"
     with engine(data, LISTED_KEYS):
         pod = shop.start_pod("application")
@@ -80,3 +84,15 @@ def test_a_running_gateway_takes_up_a_secret_that_rotates(
         eventually(lambda: not pod.refused(READ), seconds=90)
         assert pod.run(READ) == "b'kept'\n"
     assert pod.restarts == 0
+    shop.kubectl("delete", "usecases,buckets", "--all")
+
+
+def test_objects_stay_where_they_are_when_their_bucket_is_deleted(shop: Shop, folder: Path) -> None:
+    with engine(folder / "outliving", LISTED_KEYS):
+        assert shop.start_pod("writer").run(STORE) == "letter\n"
+
+        shop.kubectl("delete", "usecases,buckets", "--all")
+
+        shop.kubectl("apply", "--filename=-", given=manifests(shop.namespace, LISTED_KEYS))
+        shop.until_ready("attachments")
+        assert shop.start_pod("reader").run(READ) == "b'kept'\n"
