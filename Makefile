@@ -12,11 +12,11 @@ uv     := $(VENV)/bin/uv pip compile pyproject.toml --universal --python-version
 own    := -c requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e check lint format bench lock images clean \
+.PHONY: help setup demo test test-engines e2e check lint format bench lock images clean \
         formatted linted typed pointed
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## build or refresh the environment in .venv (every target does)
 	@$(PYTHON) tools/environment.py $(VENV)
@@ -28,11 +28,15 @@ test: setup ## run all tests; the first time builds what they run against, which
 	-@$(run) tools/parts.py
 	@$(pytest) -n $(WORKERS) $(PYTEST_ARGS)
 
+test-engines: setup ## the tests of stores, on S3 engines of all makes; the first time takes half an hour
+	-@$(run) tools/parts.py engines
+	@$(pytest) -n $(WORKERS) -m "engines or all_engines" $(PYTEST_ARGS)
+
 e2e: setup ## the tests on a real Kubernetes node, made for them; needs Linux and root
 	@$(run) tools/e2e.py $(PYTEST_ARGS)
 
 check: lint ## what a commit needs, in under a minute: lint, and the fast tests
-	@$(pytest) -n $(WORKERS) -q -m "not slow and not storm and not cluster and not engines and not e2e" \
+	@$(pytest) -n $(WORKERS) -q -m "not (slow or storm or cluster or engines or all_engines or aws or e2e)" \
 	          --hypothesis-profile=quick $(PYTEST_ARGS)
 
 lint: setup ## format, lint, types and import contracts, without tests

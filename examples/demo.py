@@ -2,6 +2,8 @@
 
 Starts a gateway on quickstart.yaml in a scratch directory, stores files, reads them back and
 compares, and shows what the gateway made of them. Ends with status 0 only if every byte was right.
+Other manifests may be named, and options of the gateway behind them:
+`examples/demo.py examples/s3.yaml --secrets-dir secrets` does the same in a bucket of S3.
 """
 
 import gzip
@@ -26,7 +28,7 @@ from threading import Timer
 from pannier import Client, Expiration, Metadata, NotFound, PannierError, Session
 
 ROOT = Path(__file__).parent.parent
-MANIFESTS = "examples/quickstart.yaml"
+MANIFESTS = os.path.relpath(ROOT / "examples" / "quickstart.yaml")
 MIB = 1 << 20
 LARGE_MIB = 64
 LINE = 128  # bytes of each line of the generated log
@@ -36,7 +38,7 @@ START_SECONDS = 30
 STOP_SECONDS = 30
 READY = re.compile(r"data (http://\S+).*admin http://\S+:(\d+)")
 TELLING = re.compile(
-    r"pannier_(requests_total|compression_\w+_total|expired_requests_total|config_info)\{"
+    r"pannier_(requests_total|compression_\w+_total|expired_requests_total)(\{.+\}) (\S+)"
 )
 NEXT = """\
   {bin}/pannier-gateway --manifests examples/quickstart.yaml --data-dir data
@@ -111,19 +113,19 @@ def tour(scratch: Path) -> None:
 @contextmanager
 def running_gateway(data: Path) -> Iterator[Gateway]:
     """A gateway of our own on free ports, ended by SIGTERM; that has to go well, too."""
-    options = {"--manifests": MANIFESTS, "--data-dir": str(data), "--log-level": "warning"}
+    manifests, *more = sys.argv[1:] or [MANIFESTS]
+    options = {"--manifests": manifests, "--data-dir": str(data), "--log-level": "warning"}
     options |= dict.fromkeys(LISTENERS, FREE_PORT)
     started = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, "-m", "pannier_gateway", *chain(*options.items())],
-        cwd=ROOT,
+        [sys.executable, "-m", "pannier_gateway", *chain(*options.items()), *more],
         stdout=subprocess.PIPE,
         text=True,
         process_group=0,  # Ctrl-C is for us; the gateway is told by SIGTERM
     ) as process:
         try:
             gateway = await_ready(process)
-            print(f"gateway at {gateway.data}, serving {MANIFESTS}, up in {since(started)}")
+            print(f"gateway at {gateway.data}, serving {manifests}, up in {since(started)}")
             yield gateway
         finally:
             process.terminate()
@@ -142,7 +144,9 @@ def await_ready(process: subprocess.Popen[str]) -> Gateway:
                 return Gateway(found[1], f"http://127.0.0.1:{found[2]}")
     finally:
         too_late.cancel()
-    raise Failed(f"the gateway ended before it was ready, or was not within {START_SECONDS} s")
+    if process.wait() == -signal.SIGKILL:
+        raise Failed(f"the gateway was not ready within {START_SECONDS} s")
+    raise Failed(f"the gateway ended with status {process.returncode} before it was ready")
 
 
 def end(process: subprocess.Popen[str]) -> int:
@@ -220,7 +224,7 @@ def read_one_line(files: Session, log: Path) -> None:
 
 
 def list_objects(files: Session) -> None:
-    row("key", "bytes kept", "type")
+    row("key", "bytes kept", "   type".ljust(13))
     for entry in files.list():
         row(entry.key, f"{entry.size:,}", f"   {entry.content_type}")
 
@@ -250,10 +254,11 @@ def exists(session: Session, key: str) -> bool:
 def show_metrics(gateway: Gateway) -> None:
     with urllib.request.urlopen(f"{gateway.admin}/metrics", timeout=5) as page:
         lines = page.read().decode().splitlines()
-    telling = [line for line in lines if TELLING.match(line)]
+    telling = [found for line in lines if (found := TELLING.match(line))]
     if not telling:
         raise Failed("the metrics say nothing of what was done")
-    print(*(f"  {line}" for line in telling), sep="\n")
+    for name, labels, value in (found.groups() for found in telling):
+        print(f"  pannier_{name}{labels} {float(value):,.0f}")
 
 
 def pieces_of(file: Path) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 
 from support.cluster import ControlPlane, running_control_plane, running_controllers
+from support.makes import Engines
 
 settings.register_profile("thorough", deadline=None, max_examples=100, print_blob=True)
 settings.register_profile("quick", settings.get_profile("thorough"), max_examples=20)
@@ -33,3 +34,10 @@ def controlled_plane(control_plane: ControlPlane) -> Iterator[ControlPlane]:
 def namespace(control_plane: ControlPlane) -> str:
     """A namespace of this test's own."""
     return control_plane.create_namespace()
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """Those that tests ask for; each bucket is one test's own."""
+    with Engines(tmp_path_factory.mktemp("engines")) as engines:
+        yield engines

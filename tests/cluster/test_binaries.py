@@ -10,6 +10,7 @@ import pytest
 from support import binaries
 from support.binaries import OLDEST_GO, PINS, RECIPES, Module, Unavailable, binary
 from support.cluster import ControlPlane
+from support.debian import unpacked_or_skipped
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]  # linking takes its time
 
@@ -115,6 +116,15 @@ def test_a_crate_without_rust_says_what_it_needs(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(Unavailable, match="s3s-fs needs Rust, and cargo is not on PATH"):
         binary("s3s-fs")
+
+
+def test_without_apt_the_tests_of_what_debian_packs_are_skipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "")
+
+    with pytest.raises(pytest.skip.Exception, match="needs haproxy, unpacked by apt-get"):
+        unpacked_or_skipped(["haproxy"])
 
 
 def test_the_server_says_the_version_that_is_pinned(control_plane: ControlPlane) -> None:

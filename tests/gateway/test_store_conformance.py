@@ -13,6 +13,7 @@ import pytest
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import (
     BadRequest,
+    Damaged,
     ObjectExpired,
     ObjectNotFound,
     ObjectReplaced,
@@ -30,11 +31,11 @@ from pannier_gateway.stores.base import (
     Sweepable,
     encoded_etag,
 )
+from support.makes import Engines
 from support.stores import (
     KINDS,
     NOON,
     SECOND,
-    WORLDS,
     Body,
     ManualClock,
     World,
@@ -48,6 +49,7 @@ from support.stores import (
     streamed,
     utf8,
     whole,
+    world_of,
 )
 
 KIB, MIB = 1024, 1024 * 1024
@@ -68,8 +70,10 @@ KEYS = [
 
 
 @pytest.fixture(params=KINDS)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    async with WORLDS[request.param](tmp_path) as world:
+async def world(
+    request: pytest.FixtureRequest, tmp_path: Path, engines: Engines
+) -> AsyncIterator[World]:
+    async with world_of(request.param, tmp_path, engines) as world:
         yield world
 
 
@@ -87,6 +91,14 @@ def sweepable(world: World) -> Sweepable:
 
 
 @pytest.fixture
+def moving(world: World) -> Store:
+    """One that moves deadlines."""
+    if not world.moves:
+        pytest.skip("its engine can't move deadlines safely: TimeToIdle is refused")
+    return world.store
+
+
+@pytest.fixture
 def clock(world: World) -> ManualClock:
     return world.clock
 
@@ -94,15 +106,16 @@ def clock(world: World) -> ManualClock:
 # Objects and their names
 
 
-async def test_every_kind_of_key_names_an_object_of_its_own(store: Store) -> None:
-    for key in KEYS:
-        await put(store, key, key.encode())
+async def test_every_kind_of_key_names_an_object_of_its_own(world: World) -> None:
+    keys = [key for key in KEYS if len(key.encode()) <= world.longest]
+    for key in keys:
+        await put(world.store, key, key.encode())
 
-    assert [await read(store, key) for key in KEYS] == [key.encode() for key in KEYS]
-    assert await paths(store) == sorted(KEYS, key=utf8)
-    for gone, key in enumerate(KEYS, 1):
-        assert await store.delete(key)
-        assert await paths(store) == sorted(KEYS[gone:], key=utf8)
+    assert [await read(world.store, key) for key in keys] == [key.encode() for key in keys]
+    assert await paths(world.store) == sorted(keys, key=utf8)
+    for gone, key in enumerate(keys, 1):
+        assert await world.store.delete(key)
+        assert await paths(world.store) == sorted(keys[gone:], key=utf8)
 
 
 async def test_the_longest_keys_are_kept_or_refused(world: World) -> None:
@@ -191,20 +204,20 @@ async def test_what_was_never_stored_is_not_found(store: Store) -> None:
 # What is kept beside the bytes
 
 
-async def test_everything_about_an_object_comes_back(store: Store) -> None:
+async def test_everything_about_an_object_comes_back(world: World) -> None:
     attributes = Attributes(
         content_type="text/plain; charset=utf-8",
         encoding="zstd",
         by_client=True,
         original_size=1 << 40,
-        policy="tti",
+        policy="tti" if world.moves else "ttl",
         after=90 * 24 * 3600 * SECOND,
         origin="203.0.113.42",
         filename="naïve \u202e 😀.txt",
         custom={"empty": "", "quote": '"\\\n', "é": "e\u0301", "long": "x" * 8192},
     )
 
-    stored = await store.put("k", whole(b"x"), draft(expires=NOON + 1, attributes=attributes))
+    stored = await world.store.put("k", whole(b"x"), draft(expires=NOON + 1, attributes=attributes))
 
     assert stored.path == "k"
     assert (stored.created, stored.expires) == (NOON, NOON + 1)
@@ -397,7 +410,10 @@ async def test_the_last_of_many_writers_is_what_stays(world: World) -> None:
     winners = await attempts(world.store, contenders(), UNCONDITIONAL)
 
     assert len(winners) == 20
-    assert await read(world.store, "k") in winners
+    try:
+        assert await read(world.store, "k") in winners
+    except Damaged:
+        assert world.mixes
     assert world.strays() == set()
 
 
@@ -442,7 +458,14 @@ async def test_readers_among_writers_see_one_version_each(world: World) -> None:
         version = versions[turn % 4]
         stored[(await put(world.store, "k", streamed(version))).etag] = version
 
-    async def look() -> tuple[str, bytes]:
+    async def look() -> tuple[str, bytes] | None:
+        try:
+            return await whole_of_one()
+        except Damaged:
+            assert world.mixes
+            return None
+
+    async def whole_of_one() -> tuple[str, bytes]:
         async with world.store.open("k") as reading:
             pieces = reading.chunks(Span(0, reading.record.size))
             return reading.record.etag, b"".join([bytes(piece) async for piece in pieces])
@@ -531,20 +554,21 @@ async def test_a_put_that_is_cancelled_while_its_body_comes_leaves_nothing(world
 # Listing
 
 
-async def test_ten_thousand_objects_are_listed_in_pages(store: Store) -> None:
-    keys = [f"{i % 100:02d}/{i // 100:02d}" for i in range(10_000)]
+async def test_thousands_of_objects_are_listed_in_pages(world: World) -> None:
+    store, each = world.store, 25 if world.remote else 100  # of a hundred prefixes
+    keys = [f"{i % 100:02d}/{i // 100:02d}" for i in range(100 * each)]
     for start in range(0, len(keys), 2000):
         await asyncio.gather(*(put(store, key, b"") for key in keys[start : start + 2000]))
     ordered = sorted(keys)
 
     assert await paths(store) == ordered
-    assert await paths(store, limit=9_999) == ordered
-    assert await paths(store, "42/") == [f"42/{i:02d}" for i in range(100)]
-    assert await paths(store, "9") == ordered[9000:]
+    assert await paths(store, limit=len(keys) - 1) == ordered
+    assert await paths(store, "42/") == [f"42/{i:02d}" for i in range(each)]
+    assert await paths(store, "9") == ordered[90 * each :]
     folded = [page async for page in pages(store, Listing("", limit=30, delimiter="/"))]
     assert [len(page.prefixes) for page in folded] == [30, 30, 30, 10]
     assert [p for page in folded for p in page.prefixes] == [f"{i:02d}/" for i in range(100)]
-    middle = await store.list(Listing("", start_after="49/99", limit=3))
+    middle = await store.list(Listing("", start_after=f"49/{each - 1:02d}", limit=3))
     assert [record.path for record in middle.records] == ["50/00", "50/01", "50/02"]
 
 
@@ -731,18 +755,18 @@ async def test_who_reads_an_object_reads_on_when_it_expires(
     assert b"".join(data) == NOISE
 
 
-async def test_touch_moves_the_expiry_and_nothing_else(store: Store, clock: ManualClock) -> None:
+async def test_touch_moves_the_expiry_and_nothing_else(moving: Store, clock: ManualClock) -> None:
     attributes = Attributes(policy="tti", after=SECOND, custom={"a": "b"})
-    old = await store.put("k", whole(b"x"), draft(expires=NOON + 1, attributes=attributes))
+    old = await moving.put("k", whole(b"x"), draft(expires=NOON + 1, attributes=attributes))
 
-    assert await store.touch("k", old.etag, NOON + 9 * SECOND)
+    assert await moving.touch("k", old.etag, NOON + 9 * SECOND)
 
     clock.advance(8)
-    touched = await store.head("k")
+    touched = await moving.head("k")
     assert touched.expires == NOON + 9 * SECOND
     assert (touched.etag, touched.size, touched.created) == (old.etag, old.size, old.created)
     assert touched.attributes == attributes
-    assert await read(store, "k") == b"x"
+    assert await read(moving, "k") == b"x"
 
 
 async def test_touch_leaves_other_versions_alone(store: Store) -> None:

@@ -1,17 +1,27 @@
-"""Programs that Debian has packed and no pinned Go module gives: container tools with C in them.
+"""Programs that Debian has packed and no pinned Go module gives: those with C in them.
 
 They are unpacked beside the system, which stays as it is, and laid over it where they are to run.
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pytest
 
 from support.binaries import Unavailable, alone, cache_home, say
 
-PACKAGES = ("buildah", "containerd", "containernetworking-plugins", "debootstrap", "runc")
+PACKAGES = (
+    *("buildah", "containerd", "containernetworking-plugins"),
+    *("debootstrap", "iproute2", "runc"),
+)
+CEPH = ("radosgw", "ceph-mon", "ceph-osd")
+FRONTS = ("haproxy", "nginx-light")
+SETS: Mapping[str, Sequence[str]] = {"ceph": CEPH, "fronts": FRONTS}
+"""What tests may ask for; of each release of Debian there is one version, whatever a pin says."""
 
 
 def unpacked(packages: Sequence[str] = PACKAGES) -> Path:
@@ -30,6 +40,20 @@ def unpacked(packages: Sequence[str] = PACKAGES) -> Path:
     return root
 
 
+def unpacked_or_skipped(packages: Sequence[str]) -> Path:
+    """As `unpacked`; the test that asks is skipped where there is no apt."""
+    if shutil.which("apt-get") is None:
+        pytest.skip(f"needs {', '.join(packages)}, unpacked by apt-get: use Debian")
+    return unpacked(packages)
+
+
+def environment(root: Path) -> dict[str, str]:
+    """In which programs that are unpacked at `root` find each other, and their libraries."""
+    folders = sorted({str(each.parent) for each in root.glob("usr/lib/**/*.so*")})
+    path = os.pathsep.join([str(root / "usr/bin"), str(root / "usr/sbin"), os.environ["PATH"]])
+    return {"PATH": path, "LD_LIBRARY_PATH": os.pathsep.join(folders)}
+
+
 def _unpack(packages: Sequence[str], folder: Path, root: Path) -> None:
     if shutil.which("apt-get") is None:
         raise Unavailable(f"apt-get is not here, to unpack {', '.join(packages)}: use Debian")
@@ -38,6 +62,7 @@ def _unpack(packages: Sequence[str], folder: Path, root: Path) -> None:
         (folder / each).mkdir(parents=True, exist_ok=True)
     options = {"State::lists": "lists", "Cache": ".", "Cache::archives": "archives"}
     own = [part for key, at in options.items() for part in ("-o", f"Dir::{key}={folder / at}")]
+    own += ["-o", "Debug::NoLocking=true"]  # the locks are root's, and guard what is not touched
     wanted = ("--yes", "--download-only", "--no-install-recommends", *packages)
     output("apt-get", *own, "-qq", "update")
     output("apt-get", *own, "-qq", "install", *wanted)

@@ -9,7 +9,7 @@ from pannier_gateway.admission import Admission
 from pannier_gateway.api.connection import DataServer
 from pannier_gateway.api.objectstore import Door
 from pannier_gateway.api.objectstore.replies import failure_body
-from pannier_gateway.catalog import Catalog
+from pannier_gateway.catalog import Catalog, Served
 from pannier_gateway.clock import system_clock
 from pannier_gateway.codec import MemoryBudget
 from pannier_gateway.codec.workers import Workers
@@ -34,8 +34,9 @@ async def serving(
     with ThreadPoolExecutor(2) as pool:
         parts = Parts(system_clock, Workers(pool, MemoryBudget()), metrics)
         objects = Objects(one_usecase, one_bucket, store, parts)
-        gates = Admission(metrics.limits.count).gates([one_usecase])
-        door = Door(lambda: Catalog({"attachments": objects}, gates), drain, metrics)
+        (gate,) = Admission(metrics.limits.count).gates([one_usecase]).values()
+        served = Served(objects, gate)
+        door = Door(lambda: Catalog({"attachments": served}), drain, metrics)
         server = DataServer(door, failure_body, metrics.requests)
         listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
         async with listening:

@@ -45,6 +45,7 @@ class Engine(NamedTuple):
     port: int
     folder: Path
     process: subprocess.Popen[bytes]
+    keys: Credentials = KEYS
 
     def kill(self) -> None:
         """End it the hard way."""
@@ -70,8 +71,9 @@ VERSITYGW = Traits(
     delete=True,
     verified=True,
     tags=True,
+    tags_in_parts=True,
 )
-S3S_FS = Traits(layout="marked")
+S3S_FS = Traits(layout="marked", longest_key=128)
 """What the probes find of them, so that not every test has to ask."""
 
 
@@ -128,14 +130,27 @@ def running(
     command: Sequence[str], environment: Mapping[str, str], ready: str, log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`command`, from when `ready` answers at all."""
+    with daemon(command, environment, log) as process:
+        until_ready(process, ready, log)
+        yield process
+
+
+@contextmanager
+def daemon(
+    command: Sequence[str], environment: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`command` for as long as the block lasts."""
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
     try:
-        until_ready(process, ready, log)
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:  # a busy radosgw may hang at its end
+            process.kill()
+            process.wait(timeout=20)
 
 
 def until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -175,8 +190,8 @@ def client(engine: Engine) -> Any:
         "s3",
         endpoint_url=engine.url,
         region_name=REGION,
-        aws_access_key_id=KEYS.access_key,
-        aws_secret_access_key=KEYS.secret_key,
+        aws_access_key_id=engine.keys.access_key,
+        aws_secret_access_key=engine.keys.secret_key,
     )
 
 
@@ -188,7 +203,7 @@ def bucket_of(
     engine: Engine, name: str, pool: Pool, credentials: CredentialSource | None = None
 ) -> S3Bucket:
     entrance = Entrance(f"127.0.0.1:{engine.port}", pool)
-    return bucket_at(entrance, name=name, credentials=credentials)
+    return bucket_at(entrance, name=name, credentials=credentials or Given(engine.keys))
 
 
 def bucket_at(

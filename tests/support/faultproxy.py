@@ -1,10 +1,14 @@
-"""A proxy on loopback that resets some connections at a random byte, and lets others stall."""
+"""A proxy on loopback that resets some connections at a random byte, and lets others stall.
+
+With a Hazard it is exchanges that meet that, however many of them share a connection: a client that
+keeps its connections is spared nothing.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 PIECE = 64 * 1024
 
@@ -18,10 +22,19 @@ class Trouble(NamedTuple):
     stall_seconds: float = 1.0
 
 
+class Hazard(NamedTuple):
+    """The share of exchanges that are reset, and that stall so long, in their request or in their
+    answer: each half the time, at any byte of it."""
+
+    resets: float = 0.1
+    stalls: float = 0.01
+    stall_seconds: float = 1.0
+
+
 class FaultProxy:
     """Hands bytes on between those who connect to `port` and the server at `upstream`."""
 
-    def __init__(self, upstream: int, trouble: Trouble, dice: Random) -> None:
+    def __init__(self, upstream: int, trouble: Trouble | Hazard, dice: Random) -> None:
         self.port = 0
         self.resets = 0
         self.connections = 0
@@ -33,7 +46,7 @@ class FaultProxy:
     @classmethod
     @asynccontextmanager
     async def run(
-        cls, upstream: int, trouble: Trouble, dice: Random
+        cls, upstream: int, trouble: Trouble | Hazard, dice: Random
     ) -> AsyncIterator["FaultProxy"]:
         proxy = cls(upstream, trouble, dice)
         await proxy.up()
@@ -61,14 +74,15 @@ class FaultProxy:
         assert task is not None
         self._serving.add(task)
         self.connections += 1
-        connection = Connection(self._left(), self._dice, self._trouble)
+        connection = self._connection()
         above: list[asyncio.StreamWriter] = []
         try:
             await self._hand_on(connection, reader, writer, above)
-        except* (OSError, Reset, asyncio.CancelledError):
+        except* Reset:
+            self.resets += 1
+        except* (OSError, asyncio.CancelledError):
             pass  # each is an end as good as any other
         finally:
-            self.resets += connection.left <= 0
             for each in (writer, *above):
                 each.transport.abort()
             await asyncio.sleep(0)  # in which they are closed
@@ -76,7 +90,7 @@ class FaultProxy:
 
     async def _hand_on(
         self,
-        connection: "Connection",
+        connection: "Link",
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         above: list[asyncio.StreamWriter],
@@ -84,16 +98,29 @@ class FaultProxy:
         answers, asking = await asyncio.open_connection("127.0.0.1", self._upstream, limit=PIECE)
         above.append(asking)
         async with asyncio.TaskGroup() as both:
-            _ = both.create_task(connection.copy(reader, asking))
-            _ = both.create_task(connection.copy(answers, writer))
+            _ = both.create_task(connection.ask(reader, asking))
+            _ = both.create_task(connection.answer(answers, writer))
 
-    def _left(self) -> int:
-        doomed = self._dice.random() < self._trouble.resets
-        return self._dice.randrange(1, self._trouble.within) if doomed else 1 << 60
+    def _connection(self) -> "Link":
+        dice, trouble = self._dice, self._trouble
+        if isinstance(trouble, Hazard):
+            return Exchanges(dice, trouble)
+        doomed = dice.random() < trouble.resets
+        return Connection(dice.randrange(1, trouble.within) if doomed else 1 << 60, dice, trouble)
 
 
 class Reset(Exception):
     """The connection has come to its last byte."""
+
+
+class Link(Protocol):
+    """One connection through the proxy."""
+
+    async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hand on what the client sends. Raises Reset."""
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hand on what the server sends. Raises Reset."""
 
 
 class Connection:
@@ -104,7 +131,13 @@ class Connection:
         self._dice = dice
         self._trouble = trouble
 
-    async def copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._copy(reader, writer)
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._copy(reader, writer)
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(PIECE):
             if self._dice.random() < self._trouble.stalls:
                 await asyncio.sleep(self._trouble.stall_seconds)
@@ -114,3 +147,85 @@ class Connection:
             if self.left <= 0:
                 raise Reset
         writer.close()
+
+
+class Fate:
+    """What an exchange meets with, `where` (in its request or in its answer), at byte `at`."""
+
+    def __init__(self, what: str, where: str, place: float) -> None:
+        self.what = what
+        self.where = where
+        self._place = place  # from 0 to 1
+        self._at = 0
+        self._passed = 0
+
+    def begin(self, size: int) -> None:
+        """The first piece is about to be handed on, of so many bytes in all."""
+        self._at = int(self._place * size)
+        self._passed = 0
+
+    def cut(self, piece: bytes) -> int | None:
+        """The byte of `piece` that it happens at, if it is one of these."""
+        at = self._at - self._passed
+        self._passed += len(piece)
+        return at if 0 <= at < len(piece) else None
+
+
+class Exchanges:
+    """One connection through the proxy, whose exchanges meet their fates one by one."""
+
+    def __init__(self, dice: Random, hazard: Hazard) -> None:
+        self._dice = dice
+        self._hazard = hazard
+        self._asking = False
+        self._bodiless = False
+        self._fate = self._drawn()
+
+    async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(PIECE):
+            if not self._asking:
+                self._asking, self._bodiless = True, piece.startswith(b"HEAD")
+                self._fate = self._drawn()
+                self._fate.begin(message_size(piece))
+            await self._pass_on(piece, writer, "request")
+        writer.close()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(PIECE):
+            if piece.startswith(b"HTTP/1.1 100"):  # the answer is yet to come
+                writer.write(piece)
+                continue
+            if self._asking:
+                self._asking = False
+                size = len(piece) if self._bodiless else message_size(piece)
+                if self._fate.where == "answer":
+                    self._fate.begin(size)
+            await self._pass_on(piece, writer, "answer")
+        writer.close()
+
+    def _drawn(self) -> Fate:
+        chance, hazard = self._dice.random(), self._hazard
+        what = "reset" if chance < hazard.resets else "stall"
+        if chance >= hazard.resets + hazard.stalls:
+            what = "nothing"
+        return Fate(what, self._dice.choice(("request", "answer")), self._dice.random())
+
+    async def _pass_on(self, piece: bytes, writer: asyncio.StreamWriter, where: str) -> None:
+        fate = self._fate
+        at = fate.cut(piece) if fate.where == where and fate.what != "nothing" else None
+        if at is not None:
+            writer.write(piece[:at])
+            piece = piece[at:]
+            if fate.what == "reset":
+                raise Reset
+            await asyncio.sleep(self._hazard.stall_seconds)
+        writer.write(piece)
+        await writer.drain()
+
+
+def message_size(beginning: bytes) -> int:
+    """Bytes of the message that begins so, as far as its head tells."""
+    head, _, _ = beginning.partition(b"\r\n\r\n")
+    _, stated, after = head.lower().partition(b"\r\ncontent-length:")
+    length = int(after.split(b"\r\n")[0]) if stated else 0
+    return max(len(beginning), len(head) + 4 + length)

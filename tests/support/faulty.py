@@ -1,4 +1,4 @@
-"""Stores that fail by script, and time that passes when somebody sleeps."""
+"""Stores that fail by script, time that passes when somebody sleeps, alarms that ring when told."""
 
 import asyncio
 from collections import deque
@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import StoreBusy, StoreTimedOut, StoreUnavailable
+from pannier_gateway.resilience.hedge import Late
 from pannier_gateway.stores.base import Draft, Listing, Page, Reading, Record, Source, Store
 from pannier_gateway.upstream.errors import (
+    AnswerCut,
     ConnectFailed,
     ExchangeError,
     FirstByteTimedOut,
@@ -34,6 +36,27 @@ class VirtualTime:
         await asyncio.sleep(0)
 
 
+class ManualAlarm:
+    """Rings when it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Late, float]] = []
+
+    def watch(self, late: Late, now: float, seconds: float) -> None:
+        self.waiting.append((late, now + seconds))
+
+    def ring(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for late, _ in waiting:
+            if not late.settled:
+                late.ring()
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 def caused(error: Exception, cause: ExchangeError) -> Exception:
     """`error` as a driver raises it."""
     error.__cause__ = cause
@@ -46,6 +69,10 @@ def unreachable() -> Exception:
 
 def dead() -> Exception:
     return caused(StoreUnavailable("gone"), KeptAliveDied("closed"))
+
+
+def broken_off() -> Exception:
+    return caused(StoreUnavailable("broke off"), AnswerCut("too early", 1))
 
 
 def silent() -> Exception:

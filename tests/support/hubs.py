@@ -10,7 +10,7 @@ from pannier_gateway.admission import Admission
 from pannier_gateway.api.connection import DataServer
 from pannier_gateway.api.objectstore import Door
 from pannier_gateway.api.objectstore.replies import failure_body
-from pannier_gateway.catalog import Catalog
+from pannier_gateway.catalog import Catalog, Served
 from pannier_gateway.clock import Clock, system_clock
 from pannier_gateway.codec import MemoryBudget
 from pannier_gateway.codec.workers import Workers
@@ -59,14 +59,22 @@ USECASE = UsecaseConfig(
 
 @asynccontextmanager
 async def hub(
-    store: Store, clock: Clock = system_clock, usecases: Sequence[UsecaseConfig] = (USECASE,)
+    store: Store,
+    clock: Clock = system_clock,
+    usecases: Sequence[UsecaseConfig] = (USECASE,),
+    budget: MemoryBudget | None = None,
 ) -> AsyncIterator[int]:
     """Serves `store`; its port."""
     metrics = Metrics(drain := Drain())
     with ThreadPoolExecutor(1) as pool:
-        parts = Parts(clock, Workers(pool, MemoryBudget()), metrics)
-        served = {each.name: Objects(each, BUCKET, store, parts) for each in usecases}
-        catalog = Catalog(served, Admission(lambda *_: None).gates(usecases))
+        parts = Parts(clock, Workers(pool, budget or MemoryBudget()), metrics)
+        gates = Admission(lambda *_: None).gates(usecases)
+        catalog = Catalog(
+            {
+                each.name: Served(Objects(each, BUCKET, store, parts), gates[each.name])
+                for each in usecases
+            }
+        )
         door = Door(lambda: catalog, drain, metrics)
         server = DataServer(door, failure_body, metrics.requests)
         listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)

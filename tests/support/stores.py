@@ -1,7 +1,8 @@
 """Stores to test with, every driver and every wrapper, and the bodies that go in and come out."""
 
+import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, replace
@@ -31,19 +32,24 @@ from pannier_gateway.stores.counted import CountedStore
 from pannier_gateway.stores.file import Durability, FileStore
 from pannier_gateway.stores.memory import MemoryStore
 from pannier_gateway.stores.prefixed import PrefixedStore
+from pannier_gateway.stores.s3.opening import OWN, connected
+from pannier_gateway.stores.s3.probe import Promise
+from pannier_gateway.stores.s3.store import Rules, S3Store
 from pannier_gateway.stores.s3.traits import Traits
+from pannier_gateway.stores.secrets import MountedSecrets
+from pannier_gateway.tls.trust import Trusts
+from support import amazon
 from support.engines import (
-    VERSITYGW,
-    Started,
     bucket_of,
     make_bucket,
     pool_of,
+    provision,
     store_of,
     unfinished_uploads,
-    versitygw,
 )
 from support.hostile import ChoppyStore, SlowStore
 from support.hubs import hub, upstream
+from support.makes import MAKES, QUICK, Engines
 
 SECOND = 1_000_000
 NOON = 1_700_000_000 * SECOND
@@ -162,6 +168,9 @@ class World:
     root: Path | None = None
     remote: bool = False  # an engine keeps it, which forgets by itself
     holds: bool = True  # what is held open stays, whatever becomes of its path
+    moves: bool = True  # deadlines can be moved
+    mixes: bool = False  # overwritten by many at once it may come to be damaged: that is told
+    longest: int = 1024  # bytes of a key that is kept for certain
     unfinished: Callable[[], set[int]] = set
 
     def strays(self) -> set[int]:
@@ -211,19 +220,46 @@ async def file_world(
 
 
 @asynccontextmanager
-async def s3_world(
-    root: Path, wrap: Callable[[Store], Store], engine: Callable[[Path], Started], traits: Traits
-) -> AsyncIterator[World]:
+async def s3_world(engines: Engines, make: str) -> AsyncIterator[World]:
+    """A new bucket of the engine; no path begins with a slash there, as none does in a gateway."""
     clock = ManualClock()
-    with engine(root) as running:
-        pool = pool_of(running)
-        bucket = make_bucket(running)
-        base = store_of(bucket_of(running, bucket, pool), traits, clock)
-        abandoned = partial(unfinished_uploads, running, bucket)
-        try:
-            yield World(wrap(base), base, clock, remote=True, holds=False, unfinished=abandoned)
-        finally:
-            pool.close()
+    engine, traits = engines.running(make), MAKES[make].traits
+    pool, bucket = pool_of(engine), make_bucket(engine, f"world-{secrets.token_hex(8)}")
+    store = PrefixedStore(store_of(bucket_of(engine, bucket, pool), traits, clock), "usecase")
+    try:
+        yield remote_world(store, clock, traits, partial(unfinished_uploads, engine, bucket))
+    finally:
+        pool.close()
+
+
+@asynccontextmanager
+async def amazon_world() -> AsyncIterator[World]:
+    """A prefix of a bucket of Amazon's, probed as a gateway does."""
+    clock, own = ManualClock(), f"{amazon.KEPT}/{OWN}"
+    with amazon.place() as place:
+        nowhere, given = MountedSecrets(Path("/nowhere")), provision()
+        async with connected(place.config, nowhere, Trusts(), given) as bucket:
+            promise = Promise(bucket, own, read_only=False)
+            store = PrefixedStore(
+                S3Store(bucket, promise, Rules(own), given, clock), place.prefix.rstrip("/")
+            )
+            yield remote_world(store, clock, await promise(), place.unfinished)
+
+
+def remote_world(
+    store: Store, clock: ManualClock, traits: Traits, unfinished: Callable[[], set[int]]
+) -> World:
+    return World(
+        store,
+        store,
+        clock,
+        remote=True,
+        holds=False,
+        moves=traits.moves,
+        mixes=not traits.verified,
+        longest=traits.longest_key,
+        unfinished=unfinished,
+    )
 
 
 @asynccontextmanager
@@ -270,16 +306,31 @@ WORLDS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[World]]] = {
     "resilient slow memory": partial(resilient_world, wrap=SlowStore),
     "choppy file": partial(file_world, wrap=ChoppyStore),
     "upstream, a gateway": partial(hub_world, wrap=bare),
-    "s3, versitygw": partial(s3_world, wrap=bare, engine=versitygw, traits=VERSITYGW),
 }
-"""Every store and every wrapper that has to keep the seam's promises."""
+"""Every store and every wrapper that has to keep the seam's promises, but for engines of S3."""
 
-SLOW = (
-    "file, durable",
-    "choppy file",
-    "upstream, a gateway",
-    "s3, versitygw",
-    "resilient slow memory",
-)
-KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in WORLDS]
-"""Their names; a quick look makes do with some."""
+
+def world_of(kind: str, root: Path, engines: Engines) -> AbstractAsyncContextManager[World]:
+    """One of `WORLDS`, or a bucket of the engine of that make, or of Amazon."""
+    if kind == AMAZON:
+        return amazon_world()
+    return WORLDS[kind](root) if kind in WORLDS else s3_world(engines, kind)
+
+
+AMAZON = "amazon"
+SLOW = ("file, durable", "choppy file", "upstream, a gateway", "resilient slow memory")
+
+
+def marks(kind: str) -> Sequence[pytest.MarkDecorator]:
+    """A quick look makes do with some, and a test run with those that are built in minutes."""
+    if kind in WORLDS:
+        return [pytest.mark.slow] if kind in SLOW else []
+    if kind in QUICK:
+        return [pytest.mark.slow, pytest.mark.engines]
+    if kind == AMAZON:
+        return [pytest.mark.aws, pytest.mark.timeout(600)]
+    return [pytest.mark.all_engines, pytest.mark.timeout(300)]
+
+
+KINDS = [pytest.param(kind, marks=marks(kind)) for kind in (*WORLDS, *MAKES, AMAZON)]
+"""Their names."""

@@ -7,7 +7,7 @@ of this process are kept from overtaking each other.
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
@@ -188,7 +188,7 @@ class S3Store:
         async def put(guard: Headers) -> None:
             await self._bucket.put(target.key, body, {**headers, **guard}, checksum)
 
-        at_once = size if target.conditions is UNCONDITIONAL else None  # others wait their turn
+        at_once = None if target.conditions.guards_writes else size  # a guarded one waits its turn
         await again(self._writing(target, record, put).attempt, at_once, target.path)
         return record
 
@@ -296,15 +296,14 @@ class S3Store:
         return found
 
     async def _guard(self, target: "Target") -> dict[str, str]:
-        if target.conditions is UNCONDITIONAL:
+        if not target.conditions.guards_writes:
             return {}
         return target.traits.guard(await self._admitted(target))
 
     @asynccontextmanager
     async def _turn(self, target: "Target") -> AsyncIterator[None]:
-        """Of a write, where others could overtake it."""
-        at_once = target.conditions is UNCONDITIONAL and target.traits.orders
-        async with nullcontext() if at_once else self._turns.at(target.path):
+        """Of a write: not every engine keeps one from coming between a look and what follows."""
+        async with self._turns.at(target.path, shared=not target.conditions.guards_writes):
             yield
 
     def _check_alive(self, record: Record) -> None:

@@ -92,12 +92,6 @@ class Traits(Struct, frozen=True, kw_only=True):
         return self.tags and self.lifecycle
 
     @property
-    def orders(self) -> bool:
-        """A write without a condition is never lost to one with a condition. An engine that wants
-        its tags bare, an old Ceph, was seen to lose some."""
-        return self.create and self.replace == "quoted"
-
-    @property
     def keeps_long_keys(self) -> bool:
         return self.longest_key >= LONGEST_KEY
 

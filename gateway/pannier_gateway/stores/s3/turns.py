@@ -1,4 +1,7 @@
-"""One at a time for each path: within this process nobody overtakes who looks and then writes."""
+"""Turns at each path: within this process nobody writes between another one's look and write.
+
+Those that have not looked overtake nobody, and share a turn.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,19 +12,48 @@ class Turns:
     """Hands out turns, first come, first served."""
 
     def __init__(self) -> None:
-        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}  # and how many want it or have it
+        self._lines: dict[str, Line] = {}
 
     def __repr__(self) -> str:
-        return f"<Turns at {len(self._locks)} paths>"
+        return f"<Turns at {len(self._lines)} paths>"
 
     @asynccontextmanager
-    async def at(self, path: str) -> AsyncIterator[None]:
-        lock, count = self._locks.get(path, (asyncio.Lock(), 0))
-        self._locks[path] = (lock, count + 1)
+    async def at(self, path: str, *, shared: bool = False) -> AsyncIterator[None]:
+        line = self._lines.setdefault(path, Line())
+        line.count += 1
         try:
-            async with lock:
+            async with line.shared() if shared else line.alone():
                 yield
         finally:
-            lock, count = self._locks.pop(path)
-            if count > 1:
-                self._locks[path] = (lock, count - 1)
+            line.count -= 1
+            if not line.count:
+                del self._lines[path]
+
+
+class Line:
+    """Those who want a turn at one path, or have it: `count` of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._door = asyncio.Lock()
+        self._sharing = 0
+        self._left = asyncio.Event()
+        self._left.set()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        async with self._door:
+            await self._left.wait()
+            yield
+
+    @asynccontextmanager
+    async def shared(self) -> AsyncIterator[None]:
+        async with self._door:
+            self._sharing += 1
+            self._left.clear()
+        try:
+            yield
+        finally:
+            self._sharing -= 1
+            if not self._sharing:
+                self._left.set()

@@ -1,0 +1,86 @@
+"""A real engine behind what demands client certificates, and the example before it as it stands."""
+
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import example
+from support.binaries import ROOT
+from support.certificates import Authority
+from support.engines import make_bucket
+from support.fronts import Front, haproxy, nginx
+from support.gateway import running_gateway
+from support.makes import Engines
+from support.wire import Wire
+
+pytestmark = [pytest.mark.slow, pytest.mark.engines]
+
+FRONTS = {"haproxy": haproxy, "nginx": nginx}
+BUNDLE = "caConfigMapRef: {name: store-identity}"
+
+
+@pytest.fixture(params=FRONTS)
+def front(request: pytest.FixtureRequest) -> Front:
+    return FRONTS[request.param]
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> Path:
+    """What the example is told to read, of the authority that the front trusts."""
+    authority = Authority()
+    authority.issue(tmp_path / "front")
+    return authority.issue(tmp_path / "secrets" / "store-identity")
+
+
+@pytest.fixture
+def manifests(engines: Engines, front: Front, identity: Path, tmp_path: Path) -> Iterator[Path]:
+    """The example for an engine behind the front, with a bucket of its own."""
+    engine = engines.running("versitygw")
+    bucket = make_bucket(engine, f"behind-{secrets.token_hex(8)}")
+    with front(tmp_path / "running", engine.port, identity.parents[1] / "front") as port:
+        text = example.at(f"https://127.0.0.1:{port}").replace(
+            "bucket: objects", f"bucket: {bucket}"
+        )
+        (tmp_path / "s3.yaml").write_text(text)
+        yield tmp_path / "s3.yaml"
+
+
+def test_the_example_does_what_the_quickstart_does(manifests: Path, identity: Path) -> None:
+    """The line of the docs: put, get, a range, a listing, expiry, metrics, each byte compared."""
+    page = (ROOT / "docs" / "backing-stores.md").read_text()
+    line = re.search(r"python (examples/demo\.py .*)", page)
+    assert line is not None
+    ours = {"examples/s3.yaml": str(manifests), "secrets": str(identity.parent)}
+    command = [sys.executable, *(ours.get(word, word) for word in line[1].split())]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Every byte came back as it went in" in done.stdout
+
+
+@pytest.mark.parametrize("shown", ["a stranger's", "none"])
+def test_who_may_not_come_in_is_told_what_to_check(
+    manifests: Path, identity: Path, tmp_path: Path, shown: str
+) -> None:
+    trusted = (identity / "ca.crt").read_bytes()
+    Authority().issue(identity)
+    (identity / "ca.crt").write_bytes(trusted)
+    if shown == "none":
+        text = manifests.read_text()
+        manifests.write_text(text.replace("secretRef: {name: store-identity}", BUNDLE))
+
+    folder = ["--secrets-dir", str(identity.parent)]
+    with (
+        running_gateway(tmp_path / "data", manifests=manifests, extra_args=folder) as gateway,
+        Wire(gateway.url) as wire,
+    ):
+        answer = wire.ask("GET", "/v1/objects/attachments/_/k")
+
+    assert answer.status == 502
+    assert "Bucket default/store" in answer.detail
+    assert re.search("check tls.crt and tls.key|what stands in front of the store", answer.detail)
