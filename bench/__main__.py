@@ -9,13 +9,13 @@ from bench.settings import Settings
 
 PROGRAMS = (
     *("small", "files", "growth", "memory", "start", "client", "upstream"),
-    *("operator", "injector", "faults", "storm"),
+    *("proxies", "choice", "operator", "injector", "faults", "rotation", "blackhole", "storm"),
 )
 
 
 def main() -> int:
-    settings = Settings.parse()
     offered = [name for name in PROGRAMS if find_spec(f"bench.{name}")]
+    settings = Settings.parse(programs=offered)
     if unknown := [name for name in settings.programs if name not in offered]:
         print(f"no program {', '.join(unknown)}; there is: {', '.join(offered)}", file=sys.stderr)
         return 2

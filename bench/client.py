@@ -115,7 +115,7 @@ def main(settings: Settings) -> None:
             gets = {name: partial(caller.get, name) for name, caller in callers.items()}
             for verb, calls in (("put", puts), ("get", gets)):
                 turns = {
-                    name: partial(_turn, server, partial(_repeat, call, size, settings.seconds))
+                    name: partial(_turn, server, partial(repeat, call, size, settings.seconds))
                     for name, call in calls.items()
                 }
                 result = race(settings.rounds, turns)
@@ -126,7 +126,7 @@ def _turn(server: Server, send: Callable[[], Traffic], _number: int) -> Sample:
     return sample(server, send)
 
 
-def _repeat(call: Callable[[], int | None], size: int, seconds: float) -> Traffic:
+def repeat(call: Callable[[], int | None], size: int, seconds: float) -> Traffic:
     """`call` again and again for `seconds`; raises ConnectionError where a get came short."""
     latencies: list[float] = []
     began = now = time.perf_counter()

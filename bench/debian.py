@@ -81,7 +81,7 @@ def _own_lists(root: Path) -> list[str]:
 
 
 def _missing_libraries(package: str, options: Sequence[str]) -> list[str]:
-    listing = _output(["apt-cache", *options, "depends", "--important", package])
+    listing = _output(["apt-cache", *options, "depends", "--important", "--recurse", package])
     return [name for name in library_names(listing) if not _installed(name)]
 
 

@@ -82,12 +82,16 @@ class Sample:
         return self.traffic.size / self.server_cpu if self.server_cpu else 0.0
 
 
-def sample(server: Server, send: Callable[[], Traffic]) -> Sample:
-    """Run `send` and put beside it what the server spent meanwhile."""
-    server_before, sender_before = server.cpu_seconds(), _own_cpu()
+def sample(server: Server | None, send: Callable[[], Traffic]) -> Sample:
+    """Run `send` and put beside it what the server spent meanwhile, where there is one."""
+    server_before, sender_before = _spent(server), _own_cpu()
     traffic = send()
-    server_spent = server.cpu_seconds() - server_before
-    return Sample(traffic, server_spent, _own_cpu() - sender_before, server.memory())
+    server_spent, sender_spent = _spent(server) - server_before, _own_cpu() - sender_before
+    return Sample(traffic, server_spent, sender_spent, server.memory() if server else 0)
+
+
+def _spent(server: Server | None) -> float:
+    return server.cpu_seconds() if server else 0.0
 
 
 def _own_cpu() -> float:

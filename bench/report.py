@@ -22,6 +22,10 @@ def p50(sample: Sample) -> float:
     return sample.traffic.p50_us
 
 
+def p99(sample: Sample) -> float:
+    return sample.traffic.p99_us
+
+
 def cpu(sample: Sample) -> float:
     return sample.cpu_us
 
@@ -31,13 +35,18 @@ def ease(sample: Sample) -> float:
     return sample.traffic.operations / sample.sender_cpu if sample.sender_cpu else 0.0
 
 
+def outlay(sample: Sample) -> float:
+    """CPU seconds of caller and server together, per operation."""
+    return (sample.sender_cpu + sample.server_cpu) / max(sample.traffic.operations, 1)
+
+
 COLUMNS: tuple[tuple[str, Figure, str], ...] = (
     ("ops/s", rate, ",.0f"),
     ("GB/s", lambda s: s.traffic.size / s.traffic.seconds / 1e9, ".3f"),
     ("CPU µs/op", lambda s: s.cpu_us, ",.1f"),
     ("GB/CPU s", lambda s: s.bytes_per_cpu_second / 1e9, ".2f"),
-    ("p50 ms", lambda s: s.traffic.p50_us / 1e3, ",.3f"),
-    ("p99 ms", lambda s: s.traffic.p99_us / 1e3, ",.2f"),
+    ("p50 ms", lambda s: p50(s) / 1e3, ",.3f"),
+    ("p99 ms", lambda s: p99(s) / 1e3, ",.2f"),
     ("RSS MiB", lambda s: s.rss / MIB, ",.0f"),
     ("server core", lambda s: s.server_cpu / s.traffic.seconds, ".0%"),
     ("sender µs/op", lambda s: s.sender_cpu / max(s.traffic.operations, 1) * 1e6, ",.1f"),
@@ -48,11 +57,14 @@ NAMES: Mapping[Figure, str] = {
     thrift: "ops per CPU second",
     ease: "ops per CPU second of the caller",
     p50: "p50",
+    p99: "p99",
     cpu: "CPU per op",
+    outlay: "CPU per op in all",
 }
 SPEED = (rate, thrift)
 COST = (p50, cpu)
 CALLER = (rate, ease)
+WHOLE = (outlay, p50, p99)
 
 
 @dataclass(frozen=True, slots=True)

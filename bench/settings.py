@@ -31,9 +31,11 @@ class Settings:
     load_cpu: int
 
     @classmethod
-    def parse(cls, arguments: Sequence[str] | None = None) -> "Settings":
-        """Settings from command line arguments (`sys.argv` when None)."""
-        given = _parser().parse_args(arguments)
+    def parse(
+        cls, arguments: Sequence[str] | None = None, programs: Sequence[str] = ()
+    ) -> "Settings":
+        """Settings from command line arguments (`sys.argv` when None). Help names `programs`."""
+        given = _parser(programs).parse_args(arguments)
         cpus = sorted(os.sched_getaffinity(0))
         return cls(
             programs=tuple(given.programs),
@@ -47,8 +49,9 @@ class Settings:
         )
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="python -m bench")
+def _parser(programs: Sequence[str]) -> ArgumentParser:
+    named = f"programs: {', '.join(programs)}" if programs else None
+    parser = ArgumentParser(prog="python -m bench", epilog=named)
     parser.add_argument("programs", nargs="*", help="what to measure; everything when absent")
     parser.add_argument("--quick", action="store_true", help="a minute or two, rougher figures")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a round (1)")

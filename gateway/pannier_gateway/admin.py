@@ -1,7 +1,8 @@
 """The admin listener: what Prometheus, the kubelet and a curious person ask. Read-only."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import msgspec
@@ -13,8 +14,11 @@ from prometheus_client.exposition import choose_encoder
 from pannier_gateway.api.pages import any_host, foreign_page
 from pannier_gateway.config.model import GatewayConfig
 from pannier_gateway.config.source import Refused
+from pannier_gateway.listeners import bind, url
+from pannier_gateway.settings import Address
 
 LONGEST_LAG = 10.0  # seconds that the event loop may be late before the process counts as dead
+FAREWELL_SECONDS = 1.0  # for what is still in flight at the end
 PAGES = {
     "/metrics": "Prometheus metrics",
     "/livez": "does the event loop turn",
@@ -22,6 +26,16 @@ PAGES = {
     "/startupz": "has the start ended",
     "/configz": "the configuration in force, without secrets",
 }
+
+
+class Pages(Protocol):
+    """Answers what is asked for at PAGES."""
+
+    async def metrics(self, request: web.Request, /) -> web.Response: ...
+    async def livez(self, request: web.Request, /) -> web.Response: ...
+    async def readyz(self, request: web.Request, /) -> web.Response: ...
+    async def startupz(self, request: web.Request, /) -> web.Response: ...
+    async def configz(self, request: web.Request, /) -> web.Response: ...
 
 
 class Status(Protocol):
@@ -62,25 +76,10 @@ class Status(Protocol):
 
 
 class Admin:
-    """The pages."""
+    """The pages of one gateway."""
 
     def __init__(self, status: Status) -> None:
         self._status = status
-
-    def application(self) -> web.Application:
-        application = web.Application(middlewares=[without_pages])
-        application.add_routes(
-            [
-                web.get("/", index),
-                web.get("/metrics", self.metrics),
-                web.get("/livez", self.livez),
-                web.get("/readyz", self.readyz),
-                web.get("/startupz", self.startupz),
-                web.get("/configz", self.configz),
-                web.route("*", "/v1/{rest:.*}", misdirected),
-            ]
-        )
-        return application
 
     async def metrics(self, request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -116,6 +115,36 @@ class Admin:
         }
         body = msgspec.json.format(msgspec.json.encode(page))
         return web.Response(body=body, headers={"content-type": "application/json"})
+
+
+@asynccontextmanager
+async def serving(pages: Pages, at: Address) -> AsyncIterator[str]:
+    """Serve the pages until the block ends; where. Raises SettingsError where that can't be had."""
+    runner = web.AppRunner(application(pages), access_log=None, shutdown_timeout=FAREWELL_SECONDS)
+    await runner.setup()
+    try:
+        listener = bind(at, "--admin-listen")
+        await web.SockSite(runner, listener).start()
+        yield url(listener)
+    finally:
+        await runner.cleanup()
+
+
+def application(pages: Pages) -> web.Application:
+    """The pages, and whoever is lost among them."""
+    built = web.Application(middlewares=[without_pages])
+    built.add_routes(
+        [
+            web.get("/", index),
+            web.get("/metrics", pages.metrics),
+            web.get("/livez", pages.livez),
+            web.get("/readyz", pages.readyz),
+            web.get("/startupz", pages.startupz),
+            web.get("/configz", pages.configz),
+            web.route("*", "/v1/{rest:.*}", misdirected),
+        ]
+    )
+    return built
 
 
 async def index(_: web.Request) -> web.Response:

@@ -12,8 +12,9 @@ from prometheus_client import CollectorRegistry
 from pannier_gateway.admission import Admission
 from pannier_gateway.allocator import trim_after_bursts
 from pannier_gateway.api.objectstore import Door, anybody
+from pannier_gateway.background import in_background
 from pannier_gateway.backing import Backing, Driver, in_data_dir
-from pannier_gateway.catalog import Catalog
+from pannier_gateway.catalog import Catalog, Served
 from pannier_gateway.clock import system_clock
 from pannier_gateway.codec import MemoryBudget
 from pannier_gateway.codec.workers import Workers
@@ -22,17 +23,17 @@ from pannier_gateway.config.source import ManifestSource, Refused, source_of
 from pannier_gateway.config.watch import ConfigWatch
 from pannier_gateway.drain import Drain
 from pannier_gateway.errors import StoreUnavailable
-from pannier_gateway.expiry import Sweeper
 from pannier_gateway.lag import LoopLag
 from pannier_gateway.metrics import Metrics
 from pannier_gateway.objects import Objects, Parts
 from pannier_gateway.settings import Settings
+from pannier_gateway.stores.base import Sweepable
 from pannier_gateway.stores.buckets import Buckets, pause
-from pannier_gateway.stores.file import FileStore
 from pannier_gateway.stores.s3 import S3Store
 from pannier_gateway.stores.secrets import Secrets, secrets_of
 from pannier_gateway.stores.tenancy import Tenancy
-from pannier_gateway.tls.hub import Hub
+from pannier_gateway.sweeper import Sweeper
+from pannier_gateway.tls.hub import hub_of
 from pannier_gateway.tls.trust import Trusts, TrustState
 
 log = logging.getLogger("pannier.app")
@@ -52,7 +53,7 @@ class Gateway:
         self.metrics = Metrics(self.drain)
         self.hub = hub_of(settings)
         self.door = Door(
-            lambda: self._catalog or Catalog(waiting=self.waiting),
+            lambda: Catalog(waiting=self.waiting) if self._catalog is None else self._catalog,
             self.drain,
             self.metrics,
             anybody if self.hub is None else self.hub.admit,
@@ -69,7 +70,7 @@ class Gateway:
         self._codec = ThreadPoolExecutor(CODEC_THREADS, thread_name_prefix="pannier-codec")
         self._parts = Parts(system_clock, Workers(self._codec, MemoryBudget()), self.metrics)
         self._backing = Backing(settings, self.metrics, lambda: self.lag, self._disk, self._secrets)
-        self._buckets: Buckets[Driver] = Buckets(Tenancy(self._backing.opened), {}, {})
+        self._buckets: Buckets[Driver] = Buckets(Tenancy(self._backing.open_stores), {}, {})
         self.metrics.buckets.watch(lambda: self._buckets.up)
         self.metrics.promises.watch(self._promises)
         self._admission = Admission(self.metrics.limits.count)
@@ -88,7 +89,7 @@ class Gateway:
         """
         gateway = cls(settings)
         with gateway._disk, gateway._codec:
-            async with gateway._backing.opened:
+            async with gateway._backing.open_stores:
                 buckets = await gateway._backing.open(gateway.config)
                 gateway._demand_data_dir(buckets)
                 if gateway.digest:
@@ -145,11 +146,11 @@ class Gateway:
 
     def _chores(self) -> Iterable[Coroutine[None, None, None]]:
         sweeper = Sweeper(
-            lambda: [s for s in self._buckets.stores.values() if isinstance(s, FileStore)],
+            lambda: [s for s in self._buckets.stores.values() if isinstance(s, Sweepable)],
             self._settings.sweep_interval,
             self.metrics.swept.inc,
         )
-        closing = self._backing.opened.run()
+        closing = self._backing.open_stores.run()
         trimming = trim_after_bursts(self._parts.workers.budget, self._codec)
         return self._watch.run(), self._follow(), self._lag.run(), sweeper.run(), closing, trimming
 
@@ -213,37 +214,15 @@ class Gateway:
             key: self._backing.seam(self._buckets, key, bucket)
             for key, bucket in config.buckets.items()
         }
-        served = {
-            name: Objects(
-                usecase, config.buckets[usecase.bucket], seams[usecase.bucket], self._parts
-            )
-            for name, usecase in config.usecases.items()
-        }
         gates = self._admission.gates(config.usecases.values())
-        self._catalog = Catalog(served, gates, reasons(self.refused), stores=self._buckets.tenancy)
+        served: dict[str, Served] = {}
+        for name, usecase in config.usecases.items():
+            bucket, seam = config.buckets[usecase.bucket], seams[usecase.bucket]
+            served[name] = Served(Objects(usecase, bucket, seam, self._parts), gates[name])
+        self._catalog = Catalog(served, reasons(self.refused), tenancy=self._buckets.tenancy)
         self.serving.set()
 
 
 def reasons(refused: Iterable[Refused]) -> dict[str, str]:
     """Why nothing answers to a name in URLs, in words."""
     return {each.usecase: each.message for each in refused if each.usecase is not None}
-
-
-def hub_of(settings: Settings) -> Hub | None:
-    """What other gateways come to, where they may. Raises SettingsError."""
-    if settings.tls_dir is None or settings.tls_clients is None:
-        return None
-    return Hub(settings.tls_dir, settings.tls_clients)
-
-
-@asynccontextmanager
-async def in_background(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run `work` beside the block, and end it with the block; if work fails, so does the block."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in work]
-            yield
-            for task in tasks:
-                task.cancel()
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from failed  # one is told, the group has them all

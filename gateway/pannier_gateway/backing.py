@@ -5,6 +5,7 @@ from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -20,6 +21,7 @@ from pannier_gateway.stores.buckets import Absence, Buckets
 from pannier_gateway.stores.counted import CountedStore
 from pannier_gateway.stores.file import FileStore
 from pannier_gateway.stores.prefixed import PrefixedStore
+from pannier_gateway.stores.provision import Provision
 from pannier_gateway.stores.s3 import S3Store
 from pannier_gateway.stores.secrets import Secrets
 from pannier_gateway.stores.tenancy import OpenStores, Tenancy
@@ -27,8 +29,17 @@ from pannier_gateway.stores.upstream import UpstreamStore
 from pannier_gateway.tls.trust import Trusts
 
 Driver = FileStore | S3Store | UpstreamStore
-Opened = Callable[..., AbstractAsyncContextManager[Driver]]
-OPENED: Mapping[str, Opened] = {"S3": s3.opened, "Upstream": upstream.opened}
+
+
+class Opener(Protocol):
+    """Opens what a Bucket is kept in elsewhere."""
+
+    def __call__(
+        self, config: BucketConfig, secrets: Secrets, trusts: Trusts, provision: Provision
+    ) -> AbstractAsyncContextManager[Driver]: ...
+
+
+OPENERS: Mapping[str, Opener] = {"S3": s3.opened, "Upstream": upstream.opened}
 
 
 class Backing:
@@ -46,7 +57,7 @@ class Backing:
         disk: Executor,
         secrets: Callable[[str], Secrets],
     ) -> None:
-        self.opened: OpenStores[Driver] = OpenStores()
+        self.open_stores: OpenStores[Driver] = OpenStores()
         self.trusts = Trusts()
         self._settings = settings
         self._metrics = metrics
@@ -57,11 +68,11 @@ class Backing:
         metrics.certificates.watch(self.trusts.in_use)
 
     def __repr__(self) -> str:
-        return f"<Backing {self.opened}>"
+        return f"<Backing {self.open_stores}>"
 
     async def open(self, config: GatewayConfig) -> Buckets[Driver]:
         """Open what `config` names; one that can't be had costs only its own usecases."""
-        tenancy = Tenancy(self.opened)
+        tenancy = Tenancy(self.open_stores)
         stores: dict[str, Driver] = {}
         absent: dict[str, Absence] = {}
         for key, bucket in config.buckets.items():
@@ -100,7 +111,7 @@ class Backing:
             provision = self._resilience[key]
             provision.obey(bucket.resilience)
             secrets = self._secrets(bucket.namespace)
-            start = partial(OPENED[bucket.type], bucket, secrets, self.trusts, provision)
+            start = partial(OPENERS[bucket.type], bucket, secrets, self.trusts, provision)
             return await tenancy.open(msgspec.json.encode(bucket), start)
         return await self._open_folder(tenancy, bucket)
 

@@ -10,28 +10,34 @@ from pannier_gateway.errors import NoConfiguration, UsecaseRefused, UsecaseUnkno
 from pannier_gateway.objects import Objects
 
 
+class Served(Struct, frozen=True):
+    """One usecase: its objects, and what lets requests through to them."""
+
+    objects: Objects
+    gate: Gate
+
+
 class Catalog(Struct, frozen=True):
     """The usecases of one configuration, by their names in URLs.
 
-    `gates` has as many, `refused` why others were left out, and `waiting` why there is no
-    configuration yet. Their stores stay open in a `with` block of `stores`.
+    `refused` has why others were left out, and `waiting` why there is no configuration yet. Their
+    stores stay open in a `with` block of `tenancy`.
     """
 
-    usecases: Mapping[str, Objects] = {}
-    gates: Mapping[str, Gate] = {}
+    usecases: Mapping[str, Served] = {}
     refused: Mapping[str, str] = {}
     waiting: str | None = None
-    stores: AbstractContextManager[None] = nullcontext()
+    tenancy: AbstractContextManager[None] = nullcontext()
 
     def __repr__(self) -> str:
         return f"<Catalog {len(self.usecases)} usecases, {len(self.refused)} refused>"
 
-    def find(self, name: str) -> Objects:
+    def find(self, name: str) -> Served:
         """Raises NoConfiguration, UsecaseRefused, UsecaseUnknown."""
-        objects = self.usecases.get(name)
-        if objects is None:
+        served = self.usecases.get(name)
+        if served is None:
             raise self._absence(name)
-        return objects
+        return served
 
     def _absence(self, name: str) -> NoConfiguration | UsecaseUnknown:
         if self.waiting is not None:

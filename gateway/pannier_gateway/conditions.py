@@ -53,6 +53,12 @@ class Conditions:
     if_unmodified_since: int | None = None
     if_range: str | int | None = None
 
+    @property
+    def guards_writes(self) -> bool:
+        """Whether a PUT or DELETE has to look at what is there."""
+        stated = (self.if_match, self.if_none_match, self.if_unmodified_since)
+        return stated != (None, None, None)
+
 
 UNCONDITIONAL = Conditions()
 
@@ -80,8 +86,6 @@ def parse_conditions(headers: Headers) -> Conditions:
 
 def check_read(conditions: Conditions, current: Validators) -> Outcome:
     """What becomes of a GET or HEAD of an object that exists (RFC 9110, section 13.2.2)."""
-    if conditions is UNCONDITIONAL:
-        return Outcome.PROCEED
     if not _unchanged(conditions, current):
         return Outcome.FAILED
     if conditions.if_none_match is not None:
@@ -94,8 +98,6 @@ def check_read(conditions: Conditions, current: Validators) -> Outcome:
 
 def check_write(conditions: Conditions, current: Validators | None) -> bool:
     """Whether a PUT or DELETE may go on, given the object as it is now (None: there is none)."""
-    if conditions is UNCONDITIONAL:
-        return True
     if current is None:
         return conditions.if_match is None
     if not _unchanged(conditions, current):

@@ -44,8 +44,13 @@ async def body_of(
         return await decoded(reading, answer, workers, tables)
     span = answer.span or Span(0, reading.record.size)
     if reading.whole is None:
-        return await begun(held(reading.chunks(span), SENDING, workers))
+        return await stored(reading, span, workers)
     return reading.whole if answer.span is None else memoryview(reading.whole)[slice(*span)]
+
+
+async def stored(reading: Reading, span: Span, workers: Workers) -> AsyncGenerator[Buffer, None]:
+    """The bytes of `span` as they are stored. Raises MemoryFull, and what they begin with."""
+    return await started(held(reading.chunks(span), SENDING, workers))
 
 
 async def decoded(
@@ -56,14 +61,14 @@ async def decoded(
         at_once = decode_frame(reading.whole, size)
         if at_once is not None and len(at_once) == size:
             part = at_once if span is None else at_once[slice(*span)]
-            return (
-                part if len(part) <= AT_HAND else await begun(held(once(part), len(part), workers))
-            )
+            if len(part) <= AT_HAND:
+                return part
+            return await started(held(once(part), len(part), workers))
     if span is not None and size is not None:
-        return await begun(await decoded_range(reading, span, size, workers, tables))
-    stored = Span(0, reading.record.size)
-    limit = (stored.size + 1024) * BOMB_RATIO if size is None else size
-    return await begun(decoding(reading, stored, limit, workers, exact=size is not None))
+        return await started(await decoded_range(reading, span, size, workers, tables))
+    everything = Span(0, reading.record.size)
+    limit = (everything.size + 1024) * BOMB_RATIO if size is None else size
+    return await started(decoding(reading, everything, limit, workers, exact=size is not None))
 
 
 async def decoded_range(
@@ -99,8 +104,8 @@ async def read_table(reading: Reading, workers: Workers) -> SeekTable | None:
     span = table_span(size, tail)
     if span is None:
         return None
-    stored = await read_all(reading, span)
-    return await in_thread(workers.executor, partial(SeekTable.parse, size, stored))
+    table = await read_all(reading, span)
+    return await in_thread(workers.executor, partial(SeekTable.parse, size, table))
 
 
 async def read_all(reading: Reading, span: Span) -> bytes:
@@ -129,7 +134,7 @@ async def once(piece: Buffer) -> AsyncGenerator[Buffer, None]:
     yield piece
 
 
-async def begun(pieces: Pieces) -> AsyncGenerator[Buffer, None]:
+async def started(pieces: Pieces) -> AsyncGenerator[Buffer, None]:
     """A body, once its first piece is there: what fails by then is told in its place."""
     body = checked(pieces)
     await anext(body)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+FOLLOWING_SECONDS = 0.05  # in which a request that was sent behind another one begins
+
 
 class Drain:
     """Counts what is in flight; `begun` once no new connection is taken."""
@@ -25,10 +27,12 @@ class Drain:
     async def finish(self, seconds: float) -> bool:
         """Wait until nothing is in flight, for `seconds` at most; whether it came to that."""
         self.begun = True
-        if not self.in_flight:
-            return True
         try:
-            await asyncio.wait_for(self._idle.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                while self.in_flight:
+                    self._idle.clear()
+                    await self._idle.wait()
+                    await asyncio.sleep(FOLLOWING_SECONDS)
         except TimeoutError:
             return False
         return True

@@ -1,8 +1,7 @@
-"""How long objects live: what a usecase allows, when a read extends it, and who clears up after."""
+"""How long objects live: what a usecase allows, and when a read extends it."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from pannier.protocol.durations import format_duration
@@ -11,13 +10,12 @@ from pannier_gateway.clock import Clock
 from pannier_gateway.config import model
 from pannier_gateway.config.model import Expiry, UsecaseConfig
 from pannier_gateway.errors import ExpirationRefused, PannierError
-from pannier_gateway.stores.base import Attributes, Record, Store, Sweepable
+from pannier_gateway.stores.base import Attributes, Record, Store
 
 log = logging.getLogger("pannier.expiry")
 
 SECOND = 1_000_000
 LONGEST_DEBOUNCE = 24 * 3600 * SECOND
-SWEEP_BATCH = 500
 SKEW = 300 * SECOND  # that the clocks of two gateways may differ
 MICROSECOND = timedelta(microseconds=1)
 WIRE_POLICY: dict[model.Policy, Policy] = {
@@ -132,32 +130,3 @@ class Extender:
             log.warning("deadline not moved", extra={"path": record.path, "error": str(error)})
         finally:
             del self._moving[record.path]
-
-
-class Sweeper:
-    """Deletes what has expired, in bounded batches, apart from any request."""
-
-    def __init__(
-        self,
-        stores: Callable[[], Iterable[Sweepable]],
-        interval: float,
-        swept: Callable[[int], None],
-    ) -> None:
-        self._stores = stores
-        self._interval = interval
-        self._swept = swept
-
-    async def run(self) -> None:
-        """Sweep every `interval` seconds until cancelled."""
-        while True:
-            await asyncio.sleep(self._interval)
-            for store in self._stores():
-                await self.sweep(store)
-
-    async def sweep(self, store: Sweepable) -> None:
-        """Delete all that has expired by now; a store that fails is tried again next time."""
-        try:
-            while swept := await store.sweep(SWEEP_BATCH):
-                self._swept(swept)
-        except PannierError as error:
-            log.warning("sweep failed", extra={"store": repr(store), "error": str(error)})

@@ -1,6 +1,6 @@
 """The object service: what a usecase's policy means for put, get, head, delete and list."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from pannier_gateway.codec.budget import PASSING
 from pannier_gateway.codec.workers import Workers
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions, check_write
 from pannier_gateway.config.model import BucketConfig, UsecaseConfig
-from pannier_gateway.downloads import OutgoingBody, body_of
+from pannier_gateway.downloads import OutgoingBody, body_of, stored
 from pannier_gateway.errors import (
     ObjectNotFound,
     PreconditionFailed,
@@ -24,8 +24,18 @@ from pannier_gateway.expiry import Extender, Lifetimes, deadline, microseconds
 from pannier_gateway.metrics import Metrics
 from pannier_gateway.representation import Answer, Ask, answer
 from pannier_gateway.sealed import Sealed
-from pannier_gateway.stores.base import Attributes, Draft, Listing, Page, Reading, Record, Store
-from pannier_gateway.uploads import Body, Upload, UploadRules, admitted, receive
+from pannier_gateway.span import Span
+from pannier_gateway.stores.base import (
+    Attributes,
+    Buffer,
+    Draft,
+    Listing,
+    Page,
+    Reading,
+    Record,
+    Store,
+)
+from pannier_gateway.uploads import Body, Upload, UploadRules, granted, receive
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,7 @@ class Objects:
         expiration = self._lifetimes.choose(metadata.expiration)
         if body.length is not None:
             self._rules.check(body.length)
-        if conditions is not UNCONDITIONAL:
+        if conditions.guards_writes:
             await self._check(path, conditions)
 
         def draft() -> Draft:
@@ -127,6 +137,10 @@ class Objects:
         self._admit()
         return self._store.open(path)
 
+    async def stored(self, reading: Reading, span: Span) -> AsyncGenerator[Buffer, None]:
+        """Its bytes as they are. Raises MemoryFull."""
+        return await stored(reading, span, self._parts.workers)
+
     async def record(self, path: str) -> Record:
         """Raises Suspended, ObjectNotFound."""
         self._admit()
@@ -135,11 +149,11 @@ class Objects:
     async def keep(self, path: str, body: Body, conditions: Conditions = UNCONDITIONAL) -> Record:
         """Store what another gateway has made of a body. Raises what `put` raises."""
         self._admit_write()
-        if conditions is not UNCONDITIONAL:
+        if conditions.guards_writes:
             await self._check(path, conditions)
         upload = Sealed(body, self._check_kept)
         with self._parts.workers.budget.lease() as room:
-            await admitted(body.length, room, PASSING)
+            await granted(body.length, room, PASSING)
             await upload.take_small()
             return await self._store.put(path, upload, upload.draft, conditions)
 

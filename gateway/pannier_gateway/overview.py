@@ -11,8 +11,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from pannier_gateway.admin import index, misdirected, without_pages
-
 ANSWER_SECONDS = 3.0  # within which a worker answers, or is taken for stuck
 TEXT = {"content-type": "text/plain; version=0.0.4; charset=utf-8"}
 
@@ -43,23 +41,11 @@ class Overview:
         return f"<Overview of {self.ready}>"
 
     @asynccontextmanager
-    async def application(self) -> AsyncIterator[web.Application]:
-        """The pages, for as long as the block lasts."""
-        application = web.Application(middlewares=[without_pages])
-        application.add_routes(
-            [
-                web.get("/", index),
-                web.get("/metrics", self.metrics),
-                web.get("/livez", self.livez),
-                web.get("/readyz", self.readyz),
-                web.get("/startupz", self.startupz),
-                web.get("/configz", self.configz),
-                web.route("*", "/v1/{rest:.*}", misdirected),
-            ]
-        )
+    async def asking(self) -> AsyncIterator[None]:
+        """Workers can be asked for as long as the block lasts."""
         timeout = ClientTimeout(total=ANSWER_SECONDS)
         async with ClientSession(timeout=timeout) as self._session:
-            yield application
+            yield
 
     async def metrics(self, _: web.Request) -> web.Response:
         answers = await self._ask_all("/metrics")

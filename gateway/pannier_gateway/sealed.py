@@ -11,7 +11,7 @@ from awscrt.checksums import crc64nvme
 from pannier_gateway.errors import BadRequest
 from pannier_gateway.stores.base import Draft
 from pannier_gateway.stores.records import LENGTH, LONGEST_SEAL, Unreadable, unsealed
-from pannier_gateway.uploads import Body
+from pannier_gateway.uploads import Body, check_whole
 
 AT_ONCE = 128 * 1024  # bytes up to which a body is taken before it is stored
 HELD_BACK = LONGEST_SEAL + LENGTH  # bytes that may be the seal
@@ -69,8 +69,7 @@ class Sealed:
         async for piece in self._body:
             size += len(piece)
             yield piece
-        if self._body.length is not None and size != self._body.length:
-            raise BadRequest(f"the body ended after {size} of {self._body.length} bytes")
+        check_whole(self._body, size)
 
 
 def unsealed_by_the_book(tail: bytes, checksum: int) -> tuple[bytes, Draft]:

@@ -223,7 +223,8 @@ def add_storage(parser: Parser) -> None:
 
 
 def add_listeners(parser: Parser) -> None:
-    add = parser.add_argument_group("listeners").add_argument
+    group = parser.add_argument_group("listeners")
+    add = group.add_argument
     add(
         "--listen",
         type=address,
@@ -239,6 +240,11 @@ def add_listeners(parser: Parser) -> None:
         help="/metrics /livez /readyz /startupz /configz (default: 0.0.0.0:8651)",
     )
     add("--socket", type=Path, metavar="PATH", help="listen on this Unix socket too")
+    add_hub(group)
+
+
+def add_hub(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add(
         "--tls-listen",
         type=address,
@@ -298,10 +304,10 @@ def from_environment(parser: Parser, environment: Mapping[str, str]) -> dict[str
         variable = f"PANNIER_{name.upper()}"
         if text := environment.get(variable):
             try:
-                parsed = parser.parse_args([f"--{name.replace('_', '-')}={text}"])
+                found = parser.parse_args([f"--{name.replace('_', '-')}={text}"])
             except argparse.ArgumentError as error:
                 raise SettingsError(f"{variable}: {error.message}") from error
-            given[name] = getattr(parsed, name)
+            given[name] = getattr(found, name)
     return given
 
 

@@ -12,14 +12,15 @@ import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
-from aiohttp import web
 from msgspec import Struct
 
+from pannier_gateway.admin import serving
+from pannier_gateway.listeners import bind, url
 from pannier_gateway.overview import Overview
-from pannier_gateway.serve import ENDINGS, FAREWELL_SECONDS, bind, url
+from pannier_gateway.serve import ENDINGS
 from pannier_gateway.settings import Address, Settings
 
 log = logging.getLogger("pannier.supervisor")
@@ -49,7 +50,10 @@ async def supervise(settings: Settings, arguments: Sequence[str]) -> int:
         supervisor = Supervisor(settings, own, overview)
         for each in ENDINGS:
             asyncio.get_running_loop().add_signal_handler(each, supervisor.end)
-        async with pages(settings, overview) as admin_at:
+        async with (
+            overview.asking(),
+            serving(overview, settings.admin_listen) as admin_at,
+        ):
             await supervisor.run(f"data {shared.shown} admin {admin_at}")
     return supervisor.status
 
@@ -173,20 +177,6 @@ def ports(settings: Settings) -> Iterator[Ports]:
             arguments.append(f"{option}={Address(*port.getsockname()[:2])}")
             shown.append(url(port, scheme))
         yield Ports(" tls ".join(shown), tuple(arguments))
-
-
-@asynccontextmanager
-async def pages(settings: Settings, overview: Overview) -> AsyncIterator[str]:
-    """Serve the admin pages of all; where."""
-    async with overview.application() as application:
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=FAREWELL_SECONDS)
-        await runner.setup()
-        try:
-            listener = bind(settings.admin_listen, "--admin-listen")
-            await web.SockSite(runner, listener).start()
-            yield url(listener)
-        finally:
-            await runner.cleanup()
 
 
 def end_with(parent: int) -> None:

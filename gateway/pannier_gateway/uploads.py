@@ -38,8 +38,11 @@ class Body(Protocol):
 
     length: int | None  # in bytes, where the client says so beforehand
 
-    def at_hand(self, most: int) -> bytes | None:
-        """All of it, where it is no more than `most` bytes and has come already."""
+    def take_at_hand(self, most: int) -> bytes | None:
+        """All of it, where it is no more than `most` bytes and has come already.
+
+        None, and nothing taken, where it has yet to be read piece by piece.
+        """
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
@@ -125,8 +128,8 @@ async def receive(
     """
     sent_as_zstd = metadata.compression == "zstd"
     tried = not sent_as_zstd and worth_a_try(body.length, metadata.content_type, rules)
-    roomy = await admitted(body.length, room, CODING if sent_as_zstd or tried else PASSING)
-    head, rest = await begun(body, rules)
+    roomy = await granted(body.length, room, CODING if sent_as_zstd or tried else PASSING)
+    head, rest = await sampled(body, rules)
     whole = head if rest is None else chained(head, rest)
     if sent_as_zstd:
         ceiling = UNBOUNDED if rules.most_bytes is None else rules.most_bytes
@@ -146,7 +149,7 @@ def worth_a_try(size: int | None, content_type: str, rules: UploadRules) -> bool
     return rules.compress and compressible(content_type) and not small(size, rules)
 
 
-async def admitted(size: int | None, room: Lease, wanted: int) -> bool:
+async def granted(size: int | None, room: Lease, wanted: int) -> bool:
     """Whether there is all the room that is `wanted`; at least, there is PASSING.
 
     Asked before a byte is taken in, so that who waits holds no more than the connection does.
@@ -189,9 +192,9 @@ def small(size: int | None, rules: UploadRules) -> bool:
     return size is not None and size < rules.least_bytes
 
 
-async def begun(body: Body, rules: UploadRules) -> tuple[bytes, AsyncIterator[bytes] | None]:
+async def sampled(body: Body, rules: UploadRules) -> tuple[bytes, AsyncIterator[bytes] | None]:
     """More than a sample, or all there is, and the rest. Raises TooLarge, BadRequest."""
-    whole = body.at_hand(SAMPLE_SIZE)
+    whole = body.take_at_hand(SAMPLE_SIZE)
     if whole is not None:
         rules.check(len(whole))
         return whole, None
@@ -208,6 +211,11 @@ async def limited(body: Body, rules: UploadRules) -> AsyncGenerator[bytes, None]
         rules.check(size)
         yield piece
         del piece
+    check_whole(body, size)
+
+
+def check_whole(body: Body, size: int) -> None:
+    """Raises BadRequest where a body has ended, after so many bytes, before its length."""
     if body.length is not None and size != body.length:
         raise BadRequest(f"the body ended after {size} of {body.length} bytes")
 

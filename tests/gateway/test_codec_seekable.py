@@ -128,8 +128,19 @@ def test_damaged_tables_never_crash(
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))
-def test_any_bytes_are_a_table_or_none(table: bytes, size: int) -> None:
-    assert isinstance(SeekTable.parse(size, table), SeekTable | None)
+def test_any_bytes_are_no_table_or_that_of_an_object_of_this_size(table: bytes, size: int) -> None:
+    found = SeekTable.parse(size, table)
+
+    assert found is None or found.stored_size + len(table) == size
+
+
+@given(st.integers(1, 20), st.integers(0, 300))
+def test_a_table_fits_an_object_of_one_size_alone(frames: int, size: int) -> None:
+    stored = foreign([(3, 5)] * frames)
+    table = stored[3 * frames :]
+
+    assert SeekTable.parse(len(stored), table) is not None
+    assert size == len(stored) or SeekTable.parse(size, table) is None
 
 
 def test_the_table_of_a_huge_object_comes_in_small_pieces() -> None:

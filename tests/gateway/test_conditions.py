@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
@@ -13,6 +13,7 @@ from pannier_gateway.conditions import (
     parse_conditions,
     range_applies,
 )
+from pannier_gateway.dates import parse_date
 from pannier_gateway.errors import BadRequest
 
 THEN = 784_111_777_000_000  # Sun, 06 Nov 1994 08:49:37 GMT
@@ -20,6 +21,8 @@ IMF = "Sun, 06 Nov 1994 08:49:37 GMT"
 LATER = "Sun, 06 Nov 1994 08:49:38 GMT"
 EARLIER = "Sun, 06 Nov 1994 08:49:36 GMT"
 CURRENT = Validators(etags=("plain", "zipped"), modified=THEN + 999_999)
+WORDS = ["*", ",", " ", '"', "W/", "plain", '"plain"', '"zipped"', '"old"']
+LISTS = st.text(max_size=40) | st.lists(st.sampled_from(WORDS), max_size=5).map("".join)
 
 
 def asked(**headers: str) -> Conditions:
@@ -141,6 +144,23 @@ def test_a_write_heeds_dates_and_lists() -> None:
     assert check_write(asked(if_modified_since=LATER), CURRENT)
 
 
+@given(st.text(max_size=40), st.text(max_size=40) | st.sampled_from([IMF, '"plain"']))
+def test_unreadable_dates_and_what_only_reads_obey_guard_no_write(date: str, other: str) -> None:
+    assume(parse_date(date) is None)
+    conditions = asked(if_unmodified_since=date, if_modified_since=other, if_range=other)
+
+    assert not conditions.guards_writes
+    assert check_write(conditions, CURRENT)
+    assert check_write(conditions, None)
+
+
+@pytest.mark.parametrize(
+    "header", [{"if_match": '"a"'}, {"if_none_match": "*"}, {"if_unmodified_since": IMF}]
+)
+def test_what_depends_on_the_object_guards_a_write(header: dict[str, str]) -> None:
+    assert asked(**header).guards_writes
+
+
 @pytest.mark.parametrize(
     ("header", "applies"),
     [
@@ -173,15 +193,23 @@ def test_a_tag_is_found_anywhere_in_a_list(tags: list[str], data: st.DataObject)
     assert check_read(asked(if_none_match=listed), current) is Outcome.NOT_MODIFIED
 
 
-@given(st.text(max_size=40), st.text(max_size=40))
-def test_any_text_is_a_condition_or_refused(tags: str, other: str) -> None:
+def may_name(text: str) -> bool:
+    """Whether `text`, whatever else it is, could be a list that CURRENT is in."""
+    return text.strip(" \t") == "*" or any(f'"{tag}"' in text for tag in CURRENT.etags)
+
+
+@given(LISTS, LISTS)
+def test_any_text_is_refused_or_a_condition_on_the_tags_it_names(tags: str, other: str) -> None:
     try:
         conditions = asked(
             if_match=tags, if_none_match=other, if_modified_since=tags, if_range=other
         )
     except BadRequest:
         return
-    assert isinstance(check_read(conditions, CURRENT), Outcome)
+    outcome = check_read(conditions, CURRENT)
+
+    assert may_name(tags) or outcome is Outcome.FAILED
+    assert may_name(other) or outcome is not Outcome.NOT_MODIFIED
 
 
 def test_a_list_of_tags_full_of_blanks_is_refused_in_no_time() -> None:

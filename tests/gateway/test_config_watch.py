@@ -11,10 +11,11 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
+from pannier_gateway.config.documents import Files
 from pannier_gateway.config.model import GatewayConfig, digest, dump
 from pannier_gateway.config.problems import ConfigError, ManifestErrors
 from pannier_gateway.config.render import render
-from pannier_gateway.config.source import ConfigFile, ManifestSource
+from pannier_gateway.config.source import ConfigFile, Found, ManifestSource
 from pannier_gateway.config.watch import NOTHING, ConfigWatch, difference
 from support.manifests import Json, bucket, parsed, usecase
 
@@ -198,6 +199,26 @@ async def test_a_bad_file_changes_nothing_and_is_told_once(
     assert outcomes.told.empty()
     assert found.current == config("one")
     assert caplog.messages.count("configuration refused") == 1
+
+
+async def test_a_bug_in_understanding_a_file_is_logged_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: ConfigFile, __: Files) -> Found:
+        raise ArithmeticError("a bug")
+
+    outcomes, path = Outcomes(), tmp_path / "config.json"
+    path.write_bytes(dump(config("one")))
+    found = await watched(path, outcomes)
+    monkeypatch.setattr(ConfigFile, "parse", broken)  # none is known that could be met for real
+
+    path.write_bytes(dump(config("two")))
+    await found.reload()
+
+    assert str((await outcomes.next()).error) == f"{path}: ArithmeticError: a bug"
+    assert found.current == config("one")
+    (told,) = [each for each in caplog.records if each.exc_info]
+    assert (told.message, vars(told)["path"]) == ("configuration not understood", str(path))
 
 
 async def test_a_file_that_is_away_for_a_moment_is_no_harm(tmp_path: Path) -> None:

@@ -1,10 +1,7 @@
-"""How long objects live: what may be asked for, what a read extends, what the sweeper deletes."""
+"""How long objects live: what may be asked for, and what a read extends."""
 
 import asyncio
-import logging
-from collections.abc import Callable
 from datetime import timedelta
-from itertools import count
 
 import pytest
 from hypothesis import assume, given
@@ -14,17 +11,15 @@ from pannier.protocol.expiration import MANUAL, Expiration, Policy
 from pannier_gateway.config.model import AllowedExpiry, Expiry, Limits, UsecaseConfig
 from pannier_gateway.errors import ExpirationRefused, StoreUnavailable
 from pannier_gateway.expiry import (
-    SWEEP_BATCH,
     Extender,
     Lifetimes,
-    Sweeper,
     deadline,
     extended,
     microseconds,
 )
-from pannier_gateway.stores.base import Attributes, Record, Sweepable
+from pannier_gateway.stores.base import Attributes, Record
 from pannier_gateway.stores.memory import MemoryStore
-from support.stores import NOON, SECOND, ManualClock, draft, paths, put, whole
+from support.stores import NOON, SECOND, ManualClock, draft, whole
 
 DAY = 24 * 3600
 HOUR = timedelta(hours=1)
@@ -232,82 +227,3 @@ async def test_a_deadline_that_can_not_be_moved_is_told_of_and_moved_by_the_next
 
     assert await moved(store) == NOON + 6 * SECOND
     assert caplog.messages == ["deadline not moved"]
-
-
-# The sweeper
-
-
-class Broken:
-    """A store that can't be swept the first time."""
-
-    def __init__(self) -> None:
-        self.sweeps = 0
-
-    async def sweep(self, limit: int) -> int:
-        self.sweeps += 1
-        if self.sweeps == 1:
-            raise StoreUnavailable("not now")
-        return 0
-
-
-def sweeper(*stores: Sweepable, swept: Callable[[int], None] = lambda _: None) -> Sweeper:
-    return Sweeper(lambda: stores, 0, swept)
-
-
-async def test_a_sweep_goes_on_in_batches_until_all_that_has_expired_is_gone() -> None:
-    clock = ManualClock()
-    store = MemoryStore(clock)
-    for i in range(2 * SWEEP_BATCH + 1):
-        await put(store, f"{i}", b"", expires=NOON + 1)
-    await put(store, "alive", b"", expires=NOON + SECOND)
-    clock.now = NOON + 1
-    batches: list[int] = []
-
-    await sweeper(store, swept=batches.append).sweep(store)
-
-    assert batches == [SWEEP_BATCH, SWEEP_BATCH, 1]
-    clock.now = NOON  # had they only been hidden, they would be seen again
-    assert await paths(store) == ["alive"]
-
-
-async def test_a_store_that_fails_is_told_of_and_tried_again(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    broken = Broken()
-    turns = count(1)
-    done = asyncio.Event()
-
-    class Last:
-        """Comes after the broken one, each time."""
-
-        async def sweep(self, limit: int) -> int:
-            if next(turns) == 2:
-                done.set()
-            return 0
-
-    with caplog.at_level(logging.WARNING):
-        running = asyncio.create_task(sweeper(broken, Last()).run())
-        await done.wait()
-        running.cancel()
-        await asyncio.wait([running])
-
-    assert broken.sweeps == 2
-    (told,) = caplog.records
-    assert told.msg == "sweep failed"
-
-
-async def test_the_sweeper_asks_each_time_which_stores_there_are() -> None:
-    clock = ManualClock()
-    stores: list[Sweepable] = []
-    swept = asyncio.Event()
-    running = asyncio.create_task(Sweeper(lambda: stores, 0, lambda _: swept.set()).run())
-    await asyncio.sleep(0)
-
-    late = MemoryStore(clock)
-    await put(late, "k", b"", expires=NOON)
-    stores.append(late)
-    await swept.wait()
-    running.cancel()
-    await asyncio.wait([running])
-
-    assert repr(late) == "<MemoryStore 0 objects>"

@@ -6,8 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from multidict import CIMultiDict
 
-from pannier_gateway.conditions import Conditions
+from pannier_gateway.conditions import Conditions, parse_conditions
 from pannier_gateway.errors import Damaged, StoreUnavailable
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Listing
@@ -26,6 +27,7 @@ from support.stores import (
 BLOCK = 256 * 1024
 LARGE = bytes(range(256)) * 4096 + b"the last block is short"  # four blocks and a bit
 SMALL = b"a body that lives in the index"
+IMF = "Sun, 06 Nov 1994 08:49:37 GMT"
 TABLE = len(LARGE)  # where the checksums begin
 
 
@@ -285,6 +287,19 @@ async def test_conditions_can_not_be_judged_by_what_has_rotted(root: Path) -> No
                 await put(store, "small", b"x", conditions)
             with pytest.raises(Damaged):
                 await store.delete("small", conditions)
+
+
+@pytest.mark.parametrize("header", [{"if-unmodified-since": "once"}, {"if-modified-since": IMF}])
+async def test_what_is_no_condition_of_a_write_lets_it_replace_what_has_rotted(
+    root: Path, header: dict[str, str]
+) -> None:
+    rot(root, *at("small", CONTENT_TYPE))
+    conditions = parse_conditions(CIMultiDict(header))
+
+    async with file_store(root, ManualClock()) as store:
+        await put(store, "small", b"x", conditions)
+
+        assert await read(store, "small") == b"x"
 
 
 async def test_moving_a_deadline_does_not_vouch_for_the_rest(root: Path) -> None:

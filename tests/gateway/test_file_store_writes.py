@@ -116,6 +116,8 @@ async def test_each_change_of_a_shared_commit_has_its_own_verdict(tmp_path: Path
             return_exceptions=True,
         )
 
+        assert await paths(store) == ["k"]
+        assert await read(store, "k") == b"b"
     a, b, c, none, d, deleted = verdicts
     assert isinstance(a, PreconditionFailed)
     assert isinstance(c, PreconditionFailed)
@@ -417,8 +419,10 @@ async def test_a_change_that_can_not_be_made_costs_the_others_of_its_commit_noth
         )
 
         assert isinstance(refused, Damaged)
-        assert not isinstance(stored, BaseException)
+        assert await store.head("sound") == stored
         assert await read(store, "sound") == b"x"
+        with pytest.raises(Damaged):  # as it was: nothing took its place
+            await read(store, "rotten")
 
 
 @pytest.mark.parametrize(

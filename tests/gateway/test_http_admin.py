@@ -14,7 +14,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from pannier_gateway import lag
-from pannier_gateway.admin import Admin
+from pannier_gateway.admin import Admin, application
 from pannier_gateway.config.model import GatewayConfig
 from pannier_gateway.config.source import Refused
 from pannier_gateway.lag import LoopLag
@@ -196,7 +196,7 @@ class Ailing:
 async def test_a_probe_tells_its_own_trouble_and_no_other(
     status: Ailing, answers: dict[str, int]
 ) -> None:
-    async with TestServer(Admin(status).application()) as server:
+    async with TestServer(application(Admin(status))) as server:
         url = str(server.make_url("/"))
         for page, expected in answers.items():
             assert (await asyncio.to_thread(exchange, url, "GET", page)).status == expected

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 from socket import IPPROTO_TCP, SHUT_WR, SO_LINGER, SOL_SOCKET, TCP_NODELAY
 from struct import pack
 
@@ -20,6 +19,7 @@ from pannier_gateway.stores.memory import MemoryStore
 from support.doorstep import serving
 from support.gateway import Gateway
 from support.hostile import Wrapped
+from support.jumps import jumps, turns
 from support.wire import Answer, Wire, chunked, exchange, head
 
 LARGE = bytes(range(256)) * (8 << 12)  # 8 MiB, more than sockets hold
@@ -247,21 +247,6 @@ def test_a_header_with_a_line_break_is_never_sent() -> None:
 
 
 # Patience
-
-
-@contextmanager
-def jumps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """The loop's clock, ahead by what is appended: all that a stopped process sees of its stop."""
-    loop, ahead = asyncio.get_running_loop(), [0.0]
-    clock = loop.time
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "time", lambda: clock() + sum(ahead))
-        yield ahead
-
-
-async def turns() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def test_a_client_is_not_blamed_for_a_stop_of_the_process(

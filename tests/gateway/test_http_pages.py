@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from pannier_gateway.api.pages import any_host, foreign_page, loopback_hosts
-from pannier_gateway.serve import bind, hosts_of
+from pannier_gateway.listeners import bind, hosts_of
 from pannier_gateway.settings import Address
 from support.gateway import Gateway, running_gateway
 from support.wire import Wire, exchange, read_answer

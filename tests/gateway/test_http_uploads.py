@@ -331,7 +331,7 @@ async def test_a_body_that_ends_before_its_length_is_refused_should_the_parser_l
     class Short:
         length: int | None = 5
 
-        def at_hand(self, most: int) -> bytes | None:
+        def take_at_hand(self, most: int) -> bytes | None:
             return None
 
         async def __aiter__(self) -> AsyncIterator[bytes]:

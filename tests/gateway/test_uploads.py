@@ -28,7 +28,7 @@ class Sent:
         self.taken = False
         self._content = content
 
-    def at_hand(self, most: int) -> bytes | None:
+    def take_at_hand(self, most: int) -> bytes | None:
         return None
 
     def __aiter__(self) -> AsyncIterator[bytes]:

@@ -157,6 +157,8 @@ def _custom(fields: dict[str, str]) -> dict[str, str]:
 
 def _checked_count(custom: dict[str, str]) -> dict[str, str]:
     """Return what may be stored as it came: readers give up on 100 headers, or on long ones."""
+    if not custom:
+        return custom
     if len(custom) > MOST_CUSTOM:
         raise Malformed(f"{len(custom)} custom metadata fields, at most {MOST_CUSTOM} are allowed")
     size = sum(len(name) + len(text.encode(errors="replace")) for name, text in custom.items())

@@ -29,7 +29,7 @@ log = logging.getLogger("pannier.request")
 
 CLIENT_LEFT = 499
 ONE_WRITE = 64 * 1024  # head and body leave together up to here
-BODILESS = (204, 304)
+EMPTY = (204, 304)  # statuses that no body goes with
 LAST_CHUNK = b"0\r\n\r\n"
 RESET = pack("ii", 1, 0)  # linger on, for no time at all
 
@@ -95,7 +95,7 @@ class Exchange:
         """Answer with a body at hand."""
         asked_for_head = self.method == "HEAD"
         known = status >= 400 or not asked_for_head  # else the body that GET would send counts
-        if "content-length" not in headers and status not in BODILESS and known:
+        if "content-length" not in headers and status not in EMPTY and known:
             headers = {**headers, "content-length": str(len(body))}
         if asked_for_head:
             body = b""
@@ -170,7 +170,7 @@ class Exchange:
     def abort(self) -> None:
         """End the connection so that the client can't take what it has for all there is."""
         transport = self.request.transport
-        if transport is not None:
+        if transport is not None and not transport.is_closing():
             # with a reset: to a client that counts no bytes, an orderly end is the body's end
             transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, RESET)
             transport.abort()
@@ -189,6 +189,8 @@ class Exchange:
         seconds = perf_counter() - self._started
         whole = self._promised is not None and self._sent == self._promised
         status = self.status if kind is None or whole else CLIENT_LEFT
+        if self.begun and status == CLIENT_LEFT:
+            self.abort()
         self._drain.leave()
         tally = self._requests.tally(self.usecase, self.operation, status)
         tally.seconds.add(seconds)
@@ -205,7 +207,7 @@ class Exchange:
         ends = (
             "content-length" in headers
             or "transfer-encoding" in headers
-            or status in BODILESS
+            or status in EMPTY
             or self.method == "HEAD"
         )
         if not request.content.is_eof() and EXPECT in request.headers:

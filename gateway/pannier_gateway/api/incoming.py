@@ -22,8 +22,11 @@ class IncomingBody:
         self.length = request.content_length  # the parser refuses it next to a transfer-encoding
         self.received = 0
 
-    def at_hand(self, most: int) -> bytes | None:
-        """All of it, where it is no more than `most` bytes and has come with its request."""
+    def take_at_hand(self, most: int) -> bytes | None:
+        """All of it, where it is no more than `most` bytes and has come with its request.
+
+        None, and nothing taken, where it has to be waited for, or goes by a pace.
+        """
         paced = self._pacer is not None and self._pacer.allowance is not None
         if self.length is None or self.length > most or paced or not self._content.is_eof():
             return None

@@ -9,25 +9,28 @@ uses: context variables of a request's own. Of its `RequestHandler` this overrid
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_writer import StreamWriter
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
+from pannier_gateway.api.patience import PROGRESS_SECONDS
+
 log = logging.getLogger("pannier.api")
 
 Message = RawRequestMessage | _ErrInfo  # the head of a request, or why there is none
 
 
-class Turns(RequestHandler):
+class Turns(RequestHandler, ABC):
     """One connection; whoever extends it says how a request is answered."""
 
     __slots__ = ("_flow",)
 
+    @abstractmethod
     async def answered(self, message: Message, body: StreamReader) -> bool:
         """Answer it; whether the connection may stay. Raises ConnectionError: the client left."""
-        raise NotImplementedError
 
     async def start(self) -> None:
         """Answer until the connection ends, or is to be closed."""
@@ -35,29 +38,34 @@ class Turns(RequestHandler):
         try:
             while await self._turn():
                 self._wait_on()
-        except asyncio.CancelledError:
-            self.force_close()
-            raise
         except ConnectionError as left:
             log.debug("a client left", extra={"error": str(left)})
-        except Exception:
+        except Exception:  # the outermost loop of a connection: its end must not be silent
             log.exception("connection failed")
-        if self.transport is not None:
-            self.transport.close()
+        finally:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close, once the client has taken what was written; it has a minute for that."""
+        transport = self.transport
+        if transport is not None and transport.get_write_buffer_size():
+            self._loop.call_later(PROGRESS_SECONDS, transport.abort)
+        self.force_close()
 
     async def drained(self) -> None:
         """Wait until the client has taken what was written. Raises ConnectionError."""
         await self._flow.drain()
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  aiohttp's
-        """Let what is in flight end within `timeout` seconds, then end it."""
+        """Let what is in flight end within `timeout` seconds, then end it in as many."""
         self._force_close = True
         task = self._task_handler
-        if task is not None and self._request_in_progress:
+        if task is None:
+            return
+        if self._request_in_progress:
             await asyncio.wait([task], timeout=timeout)
-        if task is not None:
-            task.cancel()
-        self.force_close()
+        task.cancel()
+        await asyncio.wait([task], timeout=timeout)
 
     async def _turn(self) -> bool:
         """Answer one request; whether there may be another."""
@@ -78,6 +86,8 @@ class Turns(RequestHandler):
                 await self._waiter
             finally:
                 self._waiter = None
+        else:
+            await asyncio.sleep(0)  # who sends many at once leaves others their turn
         message = self._messages.popleft()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()

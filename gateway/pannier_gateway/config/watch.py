@@ -50,7 +50,8 @@ def _look(source: Source, seen: Files | str) -> _Look | None:
         found = source.parse(files)
     except ConfigError as error:
         return _Look(files, error)
-    except Exception as error:  # noqa: BLE001 - whatever a file holds, the last good one stays
+    except Exception as error:  # a bug of ours: whatever a file holds, the last good one stays
+        log.exception("configuration not understood", extra={"path": str(source.path)})
         return _Look(files, ConfigError(f"{source.path}: {type(error).__name__}: {error}"))
     return _Look(files, (found, digest(found.config)))
 

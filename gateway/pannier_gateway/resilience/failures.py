@@ -4,8 +4,10 @@ from typing import Literal, NamedTuple
 
 from pannier_gateway.errors import StoreBusy, StoreTimedOut, StoreUnavailable
 from pannier_gateway.upstream.errors import (
+    AnswerCut,
     ExchangeError,
     KeptAliveDied,
+    NoAnswer,
     NotSent,
     PoolExhausted,
 )
@@ -16,6 +18,7 @@ class Failure(NamedTuple):
 
     `reason` names it in metrics; `maybe_done`: what was asked may have happened all the same;
     `unread`: the server most likely never read the request, so the next try costs nothing;
+    `cut`: the connection ended, which says little of the server;
     `wait`: seconds that the store says to wait, None where it does not.
     """
 
@@ -23,6 +26,7 @@ class Failure(NamedTuple):
     reason: str
     maybe_done: bool = False
     unread: bool = False
+    cut: bool = False
     wait: float | None = None
 
 
@@ -49,6 +53,7 @@ def interrupted(error: BaseException, cause: ExchangeError | None) -> Failure:
         reason,
         maybe_done=not isinstance(cause, NotSent),
         unread=isinstance(cause, KeptAliveDied),
+        cut=isinstance(cause, NoAnswer | AnswerCut),
     )
 
 

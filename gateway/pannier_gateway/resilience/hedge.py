@@ -14,10 +14,14 @@ from typing import Generic, Protocol, TypeVar
 from msgspec import Struct
 
 from pannier_gateway.errors import ClientError, PannierError
+from pannier_gateway.resilience.allowance import Allowance
 from pannier_gateway.resilience.failures import judge
-from pannier_gateway.resilience.firstbyte import FirstBytes
+from pannier_gateway.resilience.times import Times
 from pannier_gateway.stores.around import OpeningAround, StoreAround
 from pannier_gateway.stores.base import Reading, Record, Store
+
+LARGE = 1 << 20  # bytes of an upload
+MOST_SECONDS = 3  # asked for by one read: another only in place of one that failed
 
 T = TypeVar("T")
 
@@ -25,22 +29,27 @@ Count = Callable[[str, str], None]  # what was asked, the outcome
 
 
 class HedgePolicy(Struct, frozen=True):
-    """When to ask once more. Times in seconds; `share` of all reads at most, `burst` in a row.
+    """When to ask once more. Times in seconds; `share` of all that is asked at most, `burst` in a
+    row. `uploads`: whole objects are sent twice too, which another writer may not bear.
 
-    The delay is what 95 of a hundred take, not below `floor`; `unknown` until that is known.
+    The delay is what 95 of a hundred take, not below `floor`; until that is known `unknown`, and of
+    large uploads, for which a store may be asked first, `unknown_large`.
     """
 
     enabled: bool = True
     floor: float = 0.05
     unknown: float = 0.5
+    unknown_large: float = 2.0
     share: float = 0.05
     burst: int = 10
+    uploads: bool = False
 
 
 class Late(Protocol):
-    """Somebody whose time may be over."""
+    """Somebody whose time may be over; `postponed`: it was, and there is little to spend."""
 
     settled: bool
+    postponed: bool
 
     def ring(self) -> None: ...
 
@@ -87,12 +96,16 @@ class Watching(Protocol):
 class Lane:
     """What is late among operations of one kind."""
 
-    __slots__ = ("alarm", "first_bytes", "operation")
+    __slots__ = ("alarm", "large", "later", "operation", "times")
 
-    def __init__(self, operation: str, alarm: Watching) -> None:
+    def __init__(
+        self, operation: str, alarm: Callable[[], Watching], *, large: bool = False
+    ) -> None:
         self.operation = operation
-        self.alarm = alarm
-        self.first_bytes = FirstBytes()
+        self.large = large
+        self.alarm = alarm()
+        self.later = alarm()
+        self.times = Times()
 
 
 class Hedging:
@@ -107,34 +120,55 @@ class Hedging:
     ) -> None:
         self.policy = policy
         self.count = count
-        self.open = Lane("open", alarm())
-        self.head = Lane("head", alarm())
+        self.open = Lane("open", alarm)
+        self.head = Lane("head", alarm)
+        self._alarm = alarm
+        self._puts: dict[int, Lane] = {}
         self._room = room
-        self._credit = 1.0
+        self._allowance = Allowance(policy.share, policy.burst)
         self._tasks: set[asyncio.Task[object]] = set()
 
     def __repr__(self) -> str:
-        return f"<Hedging after {self.delay(self.open):.3f} s, {self._credit:.1f} to spend>"
+        return f"<Hedging after {self.delay(self.open):.3f} s, {self._allowance}>"
+
+    def put(self, size: int) -> Lane:
+        """Of uploads of about that many bytes: half as many, or twice."""
+        magnitude = size.bit_length() // 2
+        if magnitude not in self._puts:
+            self._puts[magnitude] = Lane("put", self._alarm, large=size >= LARGE)
+        return self._puts[magnitude]
 
     def delay(self, lane: Lane) -> float:
-        """Seconds after which a read is late."""
-        slow = lane.first_bytes.slow
-        return self.policy.unknown if slow is None else max(self.policy.floor, slow)
+        """Seconds after which one is late."""
+        slow, policy = lane.times.slow, self.policy
+        if slow is not None:
+            return max(policy.floor, slow)
+        return policy.unknown_large if lane.large else policy.unknown
 
     def asked(self) -> None:
-        """There was a read."""
-        if self._credit < self.policy.burst:
-            self._credit += self.policy.share
+        """There was a read, or an upload."""
+        self._allowance.asked()
+
+    def postpones(self, late: Late, lane: Lane) -> bool:
+        """Whether it has to be three times as late: the last that is left is for those who are."""
+        if self._allowance.plenty or late.postponed:
+            return False
+        late.postponed = True
+        self.look_later(late, lane)
+        return True
+
+    def look_later(self, late: Late, lane: Lane) -> None:
+        lane.later.watch(late, monotonic(), 2 * self.delay(lane))
 
     def allowed(self, operation: str) -> bool:
         """Whether there may be a second now; it is paid for."""
-        if self._credit < 1:
+        if not self._allowance.left:
             self.count(operation, "no budget")
             return False
         if not self._room():
             self.count(operation, "no room")
             return False
-        self._credit -= 1
+        self._allowance.take()
         return True
 
     def begin(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
@@ -145,14 +179,15 @@ class Hedging:
 
 
 class Race(Generic[T]):
-    """One read, which may be asked for twice: `again` asks, `discard` gives back what nobody takes.
+    """One read, which may be asked for once more.
 
-    `second_won` says whose answer it is in the end.
+    `again` asks, `discard` gives back what nobody takes. `second_won` says whose answer it is in
+    the end.
     """
 
     __slots__ = (
-        "_again", "_cancels", "_discard", "_hedging", "_lane", "_second", "_task", "second_won",
-        "settled",
+        "_again", "_cancels", "_discard", "_hedging", "_lane", "_second", "_seconds", "_task",
+        "postponed", "second_won", "settled",
     )  # fmt: skip
 
     def __init__(
@@ -162,12 +197,13 @@ class Race(Generic[T]):
         again: Callable[[], Coroutine[object, object, T]],
         discard: Callable[[T], Coroutine[object, object, object]],
     ) -> None:
-        self.settled = False
+        self.settled = self.postponed = False
         self.second_won = False  # from then on the first is being cancelled
         self._hedging = hedging
         self._lane = lane
         self._again = again
         self._discard = discard
+        self._seconds = 0
         self._second: asyncio.Task[T] | None = None
 
     async def run(self, first: Awaitable[T]) -> T:
@@ -186,23 +222,42 @@ class Race(Generic[T]):
         except asyncio.CancelledError as cancelled:
             answer = self._answer_of_the_second(cancelled)
         except PannierError as error:
+            if isinstance(error, ClientError):  # that there is nothing is an answer
+                self._took(started)
             answer = await self._second_chance(error)
         finally:
             self.settled = True
-        now = monotonic()
-        lane.first_bytes.add(now - started, now)
+        self._took(started)
         return answer
 
+    def _took(self, started: float) -> None:
+        now = monotonic()
+        self._lane.times.add(now - started, now)
+
     def ring(self) -> None:
-        """The first is late: ask once more, if that may be."""
-        if self._hedging.allowed(self._lane.operation):
-            self._second = self._hedging.begin(self._again())
+        """It is late: ask once more, if that may be, in place of a second that is late as well."""
+        hedging, lane, late = self._hedging, self._lane, self._second
+        if late is not None and late.done() and answered(late):
+            return  # whoever asked is about to hear of it
+        if self._seconds >= MOST_SECONDS or hedging.postpones(self, lane):
+            return
+        if hedging.allowed(lane.operation):
+            self._seconds += 1
+            self._second = hedging.begin(self._again())
             self._second.add_done_callback(self._second_ended)
+            hedging.look_later(self, lane)
+            if late is not None and not late.done():
+                self._let_go(late, "failed")
 
     def _second_ended(self, second: asyncio.Task[T]) -> None:
-        if not self.settled and answered(second):
+        if self.settled or second is not self._second:
+            return
+        if answered(second):
             self.second_won = True
             self._task.cancel()
+        elif failed_in_passing(second):
+            self._hedging.count(self._lane.operation, "failed")
+            self.ring()
 
     def _answer_of_the_second(self, cancelled: asyncio.CancelledError) -> T:
         """Raises `cancelled` where it is meant for whoever asked."""
@@ -259,6 +314,13 @@ def answered(second: asyncio.Task[T]) -> bool:
         return False
     error = second.exception()
     return error is None or isinstance(error, ClientError)
+
+
+def failed_in_passing(task: asyncio.Task[T]) -> bool:
+    """Whether it failed in a way that another may not."""
+    if task.cancelled() or (error := task.exception()) is None:
+        return False
+    return judge(error).kind == "transient"
 
 
 class HedgeStore(StoreAround):

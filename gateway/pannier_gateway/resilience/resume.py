@@ -2,7 +2,8 @@
 
 What is left is asked of the same reading: the seam promises that its bytes stay those of one
 version, so a driver asks with the version's tag and accepts nothing but the exact range. An object
-that has been replaced ends the download; it is never spliced.
+that has been replaced ends the download; it is never spliced. One that has stalled is left as if it
+had broken off.
 """
 
 from collections.abc import AsyncGenerator, Callable
@@ -13,6 +14,7 @@ from msgspec import Struct
 from pannier_gateway.errors import Damaged, PannierError, StoreUnavailable
 from pannier_gateway.resilience.failures import Failure, judge
 from pannier_gateway.resilience.retry import TIMING, Timing
+from pannier_gateway.resilience.stalls import Stalled, Stalls
 from pannier_gateway.span import Span
 from pannier_gateway.stores.around import OpeningAround, StoreAround
 from pannier_gateway.stores.base import Buffer, Reading, Store
@@ -74,10 +76,15 @@ class Resumer:
     """Decides for one bucket."""
 
     def __init__(
-        self, count: Count, policy: ResumePolicy = RESUMING, timing: Timing = TIMING
+        self,
+        count: Count,
+        policy: ResumePolicy = RESUMING,
+        timing: Timing = TIMING,
+        stalls: Stalls | None = None,
     ) -> None:
         self.policy = policy
         self.count = count
+        self.stalls = stalls or Stalls()
         self._timing = timing
 
     def __repr__(self) -> str:
@@ -93,7 +100,7 @@ class Resumer:
             self.count(failure.reason, refusal)
             raise error
         seconds = max(failure.wait or 0.0, self._backoff(course.fruitless))
-        if seconds:
+        if seconds and not isinstance(error, Stalled):
             await self._timing.sleep(seconds)
         return failure
 
@@ -143,6 +150,7 @@ class ResumedReading:
     async def chunks(self, span: Span) -> AsyncGenerator[Buffer, None]:
         """The bytes of `span`, each once. Raises what can't be mended."""
         course = Course(self._resumer.policy, span.start)
+        self._resumer.stalls.begun()
         mended: Failure | None = None  # what the attempt under way is to mend
         while course.at < span.stop:
             try:
@@ -158,8 +166,10 @@ class ResumedReading:
 
     async def _attempt(self, course: Course, stop: int) -> AsyncGenerator[Buffer, None]:
         """What is left, as far as it comes. Raises StoreUnavailable where it ends too early."""
+        stalls = self._resumer.stalls
+        patience = stalls.patience(course.fruitless)
         async with aclosing(self._reading.chunks(Span(course.at, stop))) as pieces:
-            async for piece in pieces:
+            while (piece := await stalls.next(pieces, patience)) is not None:
                 course.at += len(piece)
                 if course.at > stop:
                     raise Damaged(f"{self.record.path!r}: more bytes came than were asked for")

@@ -56,9 +56,9 @@ class Spool:
 class Tape:
     """A body that can be read again from its beginning while it still comes: a Source.
 
-    Each reader gets what has come so far, then what comes; there is one at a time, and one that is
-    cancelled takes nothing with it. `checksum` (CRC64NVME) and `size` are of what has come;
-    `ended`: that was all.
+    Each reader gets what has come so far, then what comes; until it has `ended` there is one at a
+    time, and one that is cancelled takes nothing with it. `checksum` (CRC64NVME) and `size` are of
+    what has come; `ended`: that was all.
     """
 
     whole: bytes | None = None
@@ -89,7 +89,7 @@ class Tape:
             async with aclosing(self._checked()) as recorded:
                 async for known in recorded:
                     yield known
-        while (piece := await self._next()) is not None:
+        while not self.ended and (piece := await self._next()) is not None:
             yield piece
             del piece  # not to be held beside the next
 

@@ -3,14 +3,15 @@
     replay     sends a whole upload again, so all that one try needs has to be below it
     resume     goes on with a download that had begun: there is nothing to try again above it
     retry      waits between two tries, and holds nothing meanwhile: no slot, no memory
-    hedge      is part of one try; both of its reads have to be within the limits
+    late       is part of one try; both of its uploads have to be within the limits
+    hedge      the same, for reads
     limit      is what everything asks through, so that it sees all that the store is asked
     driver     asks one of the endpoints for each exchange: see `balance`
 
 An error of the limit is not tried again: it says that there is too much to do already.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from math import inf
@@ -28,11 +29,13 @@ from pannier_gateway.resilience.budget import RetryBudget
 from pannier_gateway.resilience.concurrency import BodyBudget, LimitStore, Slots
 from pannier_gateway.resilience.hedge import HedgePolicy, HedgeStore, Hedging
 from pannier_gateway.resilience.lag import LagShedder
+from pannier_gateway.resilience.late import Ghosts, LateStore
 from pannier_gateway.resilience.replay import ReplayStore, Trying
 from pannier_gateway.resilience.resume import Resumer, ResumeStore
 from pannier_gateway.resilience.retry import TIMING, Retrier, RetryPolicy, RetryStore, Timing
 from pannier_gateway.resilience.spool import MIB, Spool, SpoolLimits, Tape
 from pannier_gateway.stores.base import Source, Store
+from pannier_gateway.stores.provision import Attempt
 
 MORE_FOR_STREAMS = 2  # attempts
 PARTS = SpoolLimits(memory_each=8 * MIB, memory=16 * MIB, disk_each=2048 * MIB)  # of uploads
@@ -87,6 +90,7 @@ class Resilience:
         self.hedging = Hedging(
             HedgePolicy(), partial(metrics.hedged, bucket), lambda: self.slots.roomy
         )
+        self.ghosts = Ghosts()
         metrics.watch(bucket, self)
 
     def __repr__(self) -> str:
@@ -98,7 +102,10 @@ class Resilience:
         self.retrier.policy = replace(self.retrier.policy, attempts=attempts)
         self.uploader.policy = streamed(attempts)
         hedging = HedgePolicy().enabled if config.hedging is None else config.hedging
-        self.hedging.policy = replace(self.hedging.policy, enabled=hedging)
+        uploads = config.hedging is True  # by default nobody's write may come after a later one
+        self.hedging.policy = replace(self.hedging.policy, enabled=hedging, uploads=uploads)
+        stalls = self.resumer.stalls
+        stalls.policy = replace(stalls.policy, enabled=hedging)
 
     def around(self, store: Store, *, sends_parts_again: bool = False) -> Store:
         """`store`, with all of this around it.
@@ -108,7 +115,8 @@ class Resilience:
         """
         metrics, bucket, shared = self._shared.metrics, self._bucket, self._shared
         limited = LimitStore(store, self.slots, shared.bodies)
-        retried = RetryStore(HedgeStore(limited, self.hedging), self.retrier)
+        hedged = LateStore(HedgeStore(limited, self.hedging), self.hedging, self.ghosts)
+        retried = RetryStore(hedged, self.retrier)
         return ReplayStore(
             ResumeStore(retried, self.resumer),
             Trying(self.retrier, self.uploader),
@@ -126,8 +134,14 @@ class Resilience:
         metrics.watch_endpoints(bucket, endpoints.shown)
         return endpoints
 
-    async def again(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        return await self.uploader.run("put", attempt)
+    async def again(
+        self, attempt: Attempt[T], size: int | None = None, path: str | None = None
+    ) -> T:
+        send = attempt if size is None else partial(self._sent, attempt, size, path)
+        return await self.uploader.run("put", send)
+
+    async def _sent(self, attempt: Attempt[T], size: int, path: str | None) -> T:
+        return await self.ghosts.sent(self.hedging, size, path, attempt)
 
     async def keep(self, source: Source) -> Tape:
         tape = Tape(source, self._shared.parts, nobody)

@@ -7,7 +7,7 @@ Beside what it says of itself, any method may raise StoreUnavailable or Damaged.
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -143,6 +143,7 @@ class Store(Protocol):
         ...
 
 
+@runtime_checkable
 class Sweepable(Protocol):
     """A store that has to be told to forget what has expired."""
 

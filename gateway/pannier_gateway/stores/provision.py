@@ -3,7 +3,7 @@
 It sees each exchange, so it picks the endpoint; it has a body's parts, so it sends those again.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
@@ -12,6 +12,8 @@ from pannier_gateway.stores.base import Buffer, Source
 E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)
 T = TypeVar("T")
+
+Attempt = Callable[[], Coroutine[object, object, T]]
 
 
 class Picked(Protocol[E_co]):
@@ -59,8 +61,14 @@ class Provision(Protocol):
         """A choice among `targets`, which are shown by their names."""
         ...
 
-    async def again(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """What `attempt` returns in the end, where its failures pass: for uploads, in parts."""
+    async def again(
+        self, attempt: Attempt[T], size: int | None = None, path: str | None = None
+    ) -> T:
+        """What `attempt` returns in the end, where its failures pass: for uploads, in parts.
+
+        One that sends `size` bytes may be made twice at the same time, if the first is late; None:
+        it never is. `path` is what it replaces: of parts of an object, nothing.
+        """
         ...
 
     async def keep(self, source: Source) -> Kept:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from pannier_gateway.errors import StoreRefused
-from pannier_gateway.settings import SettingsError
+from pannier_gateway.settings import Settings, SettingsError
 from pannier_gateway.tls.clients import read_clients
 from pannier_gateway.tls.sides import ServerSide
 from pannier_gateway.tls.trust import LOOK_AGAIN_SECONDS, Trust, Trusts
@@ -69,6 +69,13 @@ class Hub:
     def _renew(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
         """A handshake begins, on the context that the listener was opened with."""
         connection.context = self.trust()
+
+
+def hub_of(settings: Settings) -> Hub | None:
+    """What other gateways come to, where they may. Raises SettingsError."""
+    if settings.tls_dir is None or settings.tls_clients is None:
+        return None
+    return Hub(settings.tls_dir, settings.tls_clients)
 
 
 async def accept(_: ssl.SSLContext) -> None:

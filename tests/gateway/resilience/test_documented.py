@@ -13,6 +13,7 @@ from pannier_gateway.resilience import (
     concurrency,
     gradient,
     lag,
+    late,
     stack,
     waiting,
 )
@@ -20,6 +21,7 @@ from pannier_gateway.resilience.hedge import HedgePolicy
 from pannier_gateway.resilience.resume import ResumePolicy
 from pannier_gateway.resilience.retry import RetryPolicy
 from pannier_gateway.resilience.spool import SpoolLimits
+from pannier_gateway.resilience.stalls import StallPolicy
 from pannier_gateway.stores.s3.multipart import FIRST_PARTS
 
 ROOT = Path(__file__).parents[3]
@@ -30,6 +32,7 @@ CODE = "".join(
 MIB = 1 << 20
 
 RETRY, RESUME, HEDGE, SPOOL = RetryPolicy(), ResumePolicy(), HedgePolicy(), SpoolLimits()
+STALL = StallPolicy()
 DEFAULTS = [
     *(RETRY.attempts, RETRY.base, RETRY.cap, RETRY.busy_base, RETRY.busy_cap),
     *(RETRY.longest_wait, RETRY.deadline),
@@ -37,7 +40,9 @@ DEFAULTS = [
     *(100 * budget.RATIO, budget.FLOOR / budget.WINDOW_SECONDS),
     *(stack.MORE_FOR_STREAMS, RESUME.attempts, RESUME.progress / 1024),
     *(RESUME.base, RESUME.cap, RESUME.patience),
-    *(HEDGE.floor, HEDGE.unknown, 100 * HEDGE.share),
+    *(HEDGE.floor, HEDGE.unknown, HEDGE.unknown_large, 100 * HEDGE.share, HEDGE.burst),
+    *(STALL.times, STALL.floor, STALL.unknown, 100 * STALL.share),
+    late.MOST_SECONDS_LEFT,
     *(SPOOL.memory_each / MIB, SPOOL.memory / MIB, SPOOL.disk_each / MIB, SPOOL.disk / MIB),
     *(stack.PARTS.memory / MIB, stack.PARTS.disk / MIB),
     concurrency.BODIES / MIB,

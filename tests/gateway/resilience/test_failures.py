@@ -50,21 +50,21 @@ def test_what_will_not_pass_is_never_tried_again(error: Exception) -> None:
 
 
 def test_what_was_not_sent_was_not_done() -> None:
-    assert judge(unreachable()) == ("transient", "ConnectFailed", False, False, None)
+    assert judge(unreachable()) == ("transient", "ConnectFailed", False, False, False, None)
 
 
 def test_what_was_sent_may_have_been_done() -> None:
-    assert judge(silent()) == ("transient", "FirstByteTimedOut", True, False, None)
+    assert judge(silent()) == ("transient", "FirstByteTimedOut", True, False, False, None)
     assert judge(StoreUnavailable("500")).maybe_done
     assert judge(StoreTimedOut("504")).maybe_done
 
 
 def test_a_connection_that_had_died_costs_nothing_but_may_have_delivered() -> None:
-    assert judge(dead()) == ("transient", "KeptAliveDied", True, True, None)
+    assert judge(dead()) == ("transient", "KeptAliveDied", True, True, True, None)
 
 
 def test_a_busy_store_says_how_long_to_wait_and_has_done_nothing() -> None:
-    assert judge(busy(7.5)) == ("busy", "StoreBusy", False, False, 7.5)
+    assert judge(busy(7.5)) == ("busy", "StoreBusy", False, False, False, 7.5)
     assert judge(busy()).wait is None
 
 

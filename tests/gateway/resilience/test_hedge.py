@@ -11,28 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pannier_gateway.errors import ObjectNotFound, Overloaded, StoreRefused, StoreUnavailable
-from pannier_gateway.resilience.firstbyte import ENOUGH, EVERY, GENERATION_SECONDS, STEP, FirstBytes
-from pannier_gateway.resilience.hedge import Alarm, HedgePolicy, HedgeStore, Hedging, Late
+from pannier_gateway.resilience.hedge import Alarm, HedgePolicy, HedgeStore, Hedging
+from pannier_gateway.resilience.times import ENOUGH, EVERY, GENERATION_SECONDS, STEP, Times
 from pannier_gateway.stores.base import Reading, Record, Store
 from pannier_gateway.stores.memory import MemoryStore
-from support.faulty import unreachable
+from support.faulty import ManualAlarm, broken_off, settle, unreachable
 from support.hostile import Wrapped
 from support.stores import ManualClock, put, read
-
-
-class ManualAlarm:
-    """Rings when it is told to."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[Late, float]] = []
-
-    def watch(self, late: Late, now: float, seconds: float) -> None:
-        self.waiting.append((late, now + seconds))
-
-    def ring(self) -> None:
-        for late, _ in self.waiting:
-            if not late.settled:
-                late.ring()
 
 
 class HeldStore(Wrapped):
@@ -98,16 +83,11 @@ class Trial:
             self.held.reads[number].set_exception(error)
 
 
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 # What is late: pure
 
 
 def test_nobody_knows_what_is_late_before_there_are_enough_samples() -> None:
-    samples = FirstBytes()
+    samples = Times()
     for _ in range(ENOUGH - 1):
         samples.add(0.02, 0.0)
     assert samples.slow is None
@@ -121,7 +101,7 @@ def test_nobody_knows_what_is_late_before_there_are_enough_samples() -> None:
 def test_what_is_late_is_what_95_of_a_hundred_are_not(seed: int, scale: float) -> None:
     dice = random.Random(seed)
     values = [dice.uniform(0.5, 1.5) * scale for _ in range(EVERY * 4)]
-    samples = FirstBytes()
+    samples = Times()
     for value in values:
         samples.add(value, 0.0)
 
@@ -131,7 +111,7 @@ def test_what_is_late_is_what_95_of_a_hundred_are_not(seed: int, scale: float) -
 
 
 def test_what_was_slow_long_ago_is_forgotten() -> None:
-    samples = FirstBytes()
+    samples = Times()
     for generation in range(4):
         for _ in range(EVERY * 2):
             samples.add(5.0 if generation == 0 else 0.01, generation * GENERATION_SECONDS)
@@ -144,7 +124,7 @@ def test_the_delay_has_a_floor_and_a_guess() -> None:
     assert hedging.delay(hedging.open) == 0.5
 
     for _ in range(ENOUGH):
-        hedging.open.first_bytes.add(0.001, 0.0)
+        hedging.open.times.add(0.001, 0.0)
 
     assert (hedging.delay(hedging.open), hedging.delay(hedging.head)) == (0.05, 0.5)
 
@@ -157,8 +137,8 @@ def test_one_of_twenty_reads_may_be_asked_for_twice() -> None:
         hedging.asked()
         allowed += hedging.allowed("open")
 
-    assert allowed <= 1 + 2000 * 0.05
-    assert allowed >= 2000 * 0.05 - 1
+    assert allowed <= 5 + 2000 * 0.05
+    assert allowed >= 2000 * 0.05
 
 
 # The race
@@ -251,6 +231,61 @@ async def test_a_second_that_fails_does_no_harm(error: Exception) -> None:
     assert await task == b"x"
 
 
+async def test_a_second_that_fails_in_passing_is_replaced() -> None:
+    trial = Trial(HedgePolicy(share=5.0))
+    task = await trial.late_read()
+
+    trial.let_through(1, broken_off())
+    await settle()
+    trial.let_through(2)
+
+    assert await task == b"x"
+    assert trial.counted == [("open", "failed"), ("open", "won")]
+
+
+async def test_a_second_that_is_late_as_well_is_replaced() -> None:
+    trial = Trial(HedgePolicy(share=5.0))
+    task = await trial.late_read()
+
+    trial.alarm.ring()
+    await settle()
+    trial.let_through(2)
+
+    assert await task == b"x"
+    assert trial.counted == [("open", "failed"), ("open", "won")]
+    assert trial.held.left == 2
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_second_that_has_won_is_not_replaced(turns: int) -> None:
+    trial = Trial(HedgePolicy(share=5.0))
+    task = await trial.late_read()
+
+    trial.let_through(1)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    trial.alarm.ring()
+    await settle()
+    for waiting in trial.held.reads[2:]:  # of a third, where the second had not yet answered
+        if not waiting.done():
+            waiting.set_result(None)
+
+    assert await task == b"x"
+    await settle()
+    assert trial.held.open_now == 0
+
+
+async def test_that_there_is_nothing_counts_among_the_times() -> None:
+    trial = Trial()
+    store = HedgeStore(trial.base, trial.hedging)
+
+    for _ in range(ENOUGH):
+        with pytest.raises(ObjectNotFound):
+            await store.head("absent")
+
+    assert trial.hedging.delay(trial.hedging.head) == 0.05
+
+
 async def test_a_second_mends_the_failure_of_the_first() -> None:
     trial = Trial()
     task = await trial.late_read()
@@ -329,10 +364,34 @@ async def test_a_store_that_has_enough_to_do_is_not_asked_twice() -> None:
 
 async def test_hedges_end_with_their_budget() -> None:
     trial = Trial()
-    assert trial.hedging.allowed("open")
-    await stop(await trial.late_read())
+    while trial.hedging.allowed("open"):
+        pass
+    trial.counted.clear()
+    task = await trial.late_read()
+    trial.alarm.ring()  # the first time it was put off
+    await stop(task)
 
     assert (len(trial.held.reads), trial.counted) == (1, [("open", "no budget")])
+
+
+async def test_the_last_of_the_budget_is_for_those_who_are_three_times_as_late() -> None:
+    trial = Trial()
+    trial.hedging.allowed("open")  # half of the burst is what there is at first
+    await put(trial.base, "k", b"x")
+    task = asyncio.create_task(read(trial.store, "k"))
+    await settle()
+    ((first, at),) = trial.alarm.waiting
+
+    first.ring()
+    asked = len(trial.held.reads)
+    (_, later) = trial.alarm.waiting[1]
+    first.ring()
+    await settle()
+    trial.let_through(1)
+
+    assert await task == b"x"
+    assert (asked, trial.counted) == (1, [("open", "won")])
+    assert later - at == pytest.approx(0.5, abs=0.2)  # two delays from then, one of which was over
 
 
 async def test_hedging_can_be_switched_off_at_any_time() -> None:
@@ -356,7 +415,7 @@ class Waiting:
     """Says when it was rung for."""
 
     def __init__(self) -> None:
-        self.settled = False
+        self.settled = self.postponed = False
         self.rung = asyncio.Event()
 
     def ring(self) -> None:

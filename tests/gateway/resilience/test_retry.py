@@ -27,7 +27,16 @@ from pannier_gateway.resilience.retry import (
 )
 from pannier_gateway.stores.base import Listing, Store
 from pannier_gateway.stores.memory import MemoryStore
-from support.faulty import Fault, FaultyStore, VirtualTime, busy, dead, silent, unreachable
+from support.faulty import (
+    Fault,
+    FaultyStore,
+    VirtualTime,
+    broken_off,
+    busy,
+    dead,
+    silent,
+    unreachable,
+)
 from support.stores import ManualClock, put, read
 
 POLICY = RetryPolicy()
@@ -65,7 +74,7 @@ class Trial:
 @given(st.integers(1, 20), CHANCES, st.sampled_from(["transient", "busy"]))
 def test_a_wait_is_random_doubles_and_is_bounded(tries: int, chance: float, kind: str) -> None:
     failure = TRANSIENT if kind == "transient" else Failure("busy", "?")
-    base, cap = (0.05, 2.0) if kind == "transient" else (1.0, 20.0)
+    base, cap = (0.025, 2.0) if kind == "transient" else (1.0, 20.0)
 
     assert backoff(POLICY, tries, failure, chance) == min(cap, base * 2 ** (tries - 1)) * chance
 
@@ -112,7 +121,7 @@ async def test_a_failure_that_passes_is_not_seen(operation: str) -> None:
     await READS[operation](trial.store)
 
     assert trial.faulty.asked == [operation] * 3
-    assert trial.time.slept == [0.025, 0.05]
+    assert trial.time.slept == [0.0125, 0.025]
     assert trial.counted == [
         (operation, "FirstByteTimedOut", "failed"),
         (operation, "ConnectFailed", "ok"),
@@ -170,7 +179,28 @@ async def test_connections_that_have_died_are_replaced_once_at_once() -> None:
 
     await trial.store.head("k")
 
-    assert trial.time.slept == [0.025]
+    assert trial.time.slept == [0.0125]
+
+
+async def test_an_answer_that_breaks_off_is_asked_for_at_once_once_and_on_the_budget() -> None:
+    trial = Trial(broken_off(), broken_off())
+    await put(trial.base, "k", b"x")
+    while trial.budget.coins >= 2 * 14:
+        trial.budget.take("transient")
+
+    with pytest.raises(StoreUnavailable):
+        await trial.store.head("k")
+
+    assert (trial.faulty.asked, trial.time.slept) == (["head"] * 2, [])
+    assert trial.counted[-1] == ("head", "AnswerCut", "no budget")
+
+
+async def test_a_bucket_that_wants_one_attempt_gets_one() -> None:
+    trial = Trial(broken_off(), policy=RetryPolicy(attempts=1))
+
+    with pytest.raises(StoreUnavailable):
+        await trial.store.head("k")
+    assert trial.faulty.asked == ["head"]
 
 
 async def test_retries_end_with_the_budget() -> None:

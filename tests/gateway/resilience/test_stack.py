@@ -201,8 +201,8 @@ async def test_a_wait_between_two_tries_holds_no_slot(trial: Trial) -> None:
 async def test_a_bucket_says_how_hard_to_try_at_any_time(trial: Trial) -> None:
     faulty = FaultyStore(trial.base)
     store = trial.resilience.around(faulty)
-    for attempts, asked in ((2, 2), (1, 1), (None, 5)):
-        faulty.faults.extend([Fault(unreachable())] * 5)
+    for attempts, asked in ((2, 2), (1, 1), (None, 6)):
+        faulty.faults.extend([Fault(unreachable())] * 6)
         faulty.asked.clear()
         trial.resilience.obey(ResilienceConfig(attempts=attempts))
 
@@ -244,10 +244,11 @@ async def test_a_driver_that_sends_parts_again_needs_no_spool(trial: Trial) -> N
 
 
 def test_a_bucket_says_whether_to_hedge(trial: Trial) -> None:
-    for said, enabled in ((False, False), (True, True), (None, True)):
+    for said, wanted in ((False, (False, False)), (True, (True, True)), (None, (True, False))):
         trial.resilience.obey(ResilienceConfig(hedging=said))
 
-        assert trial.resilience.hedging.policy.enabled == enabled
+        policy = trial.resilience.hedging.policy
+        assert (policy.enabled, policy.uploads) == wanted
 
 
 # What is shown

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+import pannier_gateway.codec.budget as budgeting
+from pannier_gateway.codec import MemoryBudget
 from pannier_gateway.conditions import Conditions
 from pannier_gateway.config.model import AllowedExpiry, Limits, UsecaseConfig
 from pannier_gateway.errors import (
@@ -16,6 +18,7 @@ from pannier_gateway.errors import (
     ObjectNotFound,
     PannierError,
     PreconditionFailed,
+    StoreBusy,
     StoreRefused,
     StoreUnavailable,
     TooLarge,
@@ -24,6 +27,7 @@ from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Attributes, Listing, Store
 from pannier_gateway.stores.memory import MemoryStore
 from pannier_gateway.stores.upstream import UpstreamStore
+from support.hostile import Wrapped
 from support.hubs import USECASE, hub, upstream
 from support.stores import (
     NOON,
@@ -70,6 +74,20 @@ async def test_what_our_side_has_compressed_is_stored_as_it_is() -> None:
 
         assert await base.head(KEY) == await store.head(KEY) == told
         assert await read(base, KEY) == b"looks like text" * 99
+
+
+async def test_what_another_gateway_reads_takes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgeting, "WAIT_SECONDS", 0.01)  # nobody waits seconds for a test
+    base, budget = Wrapped(MemoryStore()), MemoryBudget(1 << 20)  # whose bytes are not at hand
+    await put(base, KEY, NOISE)
+    async with hub(base, budget=budget) as port, upstream(port) as store:
+        with budget.lease() as others:
+            await others.hold(1 << 20)
+            with pytest.raises(StoreBusy):
+                await read(store, KEY)
+
+        assert await read(store, KEY) == NOISE
+    assert budget.returned > 1 << 20
 
 
 async def test_a_read_leaves_the_deadline_to_whoever_reads() -> None:

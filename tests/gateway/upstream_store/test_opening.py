@@ -57,6 +57,22 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
+async def test_the_certificates_of_each_endpoint_are_shown_apart(tmp_path: Path) -> None:
+    bucket = BucketConfig(
+        namespace="ns",
+        name="n",
+        type="Upstream",
+        access="ReadWrite",
+        deletion_policy="Retain",
+        endpoints=("https://a.example", "https://b.example:8652"),
+        upstream=NO_TOKEN,
+        resilience=ResilienceConfig(),
+    )
+    trusts = Trusts()
+    async with opened(bucket, MountedSecrets(tmp_path), trusts, provision()):
+        assert set(trusts.in_use) == {"ns/n at a.example:443", "ns/n at b.example:8652"}
+
+
 @pytest.mark.parametrize(
     ("health", "said"),
     [(A_GATEWAY, "every promise"), (OK, "no gateway: conditional writes and lists are refused")],

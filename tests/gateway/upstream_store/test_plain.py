@@ -3,11 +3,14 @@
 It is our own gateway, asked in the words that the protocol has for everybody.
 """
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 
 import pytest
+from msgspec.structs import replace
 
 from pannier.protocol.metadata import Metadata
 from pannier_gateway.conditions import Conditions
@@ -16,8 +19,10 @@ from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Attributes, Listing, Store
 from pannier_gateway.stores.memory import MemoryStore
 from pannier_gateway.stores.upstream.plain import PlainStore, etag_of
-from support.hubs import hub, upstream
+from support.doorstep import serving
+from support.hubs import USECASE, hub, upstream
 from support.stores import NOON, SECOND, ManualClock, draft, put, read, streamed, whole
+from support.wire import exchange
 
 NOISE = random.Random(8650).randbytes(500_000)
 KEY = "shared/org.1/objects/k"
@@ -96,6 +101,25 @@ async def test_what_the_protocol_can_not_do_is_refused() -> None:
 
         with pytest.raises(ObjectNotFound):
             await base.head(KEY)
+
+
+@pytest.mark.parametrize(
+    "header", [{"if-unmodified-since": "once"}, {"if-modified-since": formatdate(usegmt=True)}]
+)
+async def test_a_client_may_write_with_what_is_no_condition_of_a_write(
+    header: dict[str, str],
+) -> None:
+    served, target = [replace(USECASE, name="attachments")], "/v1/objects/attachments/_/k"
+    async with (
+        hub(MemoryStore(), usecases=served) as port,
+        upstream(port) as store,
+        serving(PlainStore(store._server, "")) as url,
+    ):
+        put = await asyncio.to_thread(exchange, url, "PUT", target, header, b"bytes")
+        got = await asyncio.to_thread(exchange, url, "GET", target)
+        deleted = await asyncio.to_thread(exchange, url, "DELETE", target, header)
+
+    assert (put.status, got.body, deleted.status) == (200, b"bytes", 204)
 
 
 def test_versions_without_a_tag_are_told_apart_by_when_they_were_written() -> None:

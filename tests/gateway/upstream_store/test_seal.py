@@ -24,7 +24,7 @@ class Incoming:
         self.length = length
         self._pieces = pieces
 
-    def at_hand(self, most: int) -> bytes | None:
+    def take_at_hand(self, most: int) -> bytes | None:
         return None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -30,7 +30,7 @@ from pannier_gateway.stores import records
 log = logging.getLogger("pannier.api")
 
 TEXT = {"content-type": "text/plain; charset=utf-8"}
-BODILESS = ("HEAD", "DELETE")  # methods that bytes are no matter to
+UNPACED = ("HEAD", "DELETE")  # methods that bytes are no matter to
 WORDLESS = (ObjectNotFound, RangeNotSatisfiable)  # the protocol gives these no body
 
 Admit = Callable[[asyncio.BaseTransport | None, str], None]
@@ -83,14 +83,14 @@ class Door:
         exchange.operation, operation = offered
         self._admit(exchange.request.transport, target.usecase)
         catalog = self._catalog()
-        objects = catalog.find(target.usecase)
+        served = catalog.find(target.usecase)
         exchange.usecase = target.usecase
-        gate = catalog.gates[target.usecase]
-        if exchange.method not in BODILESS:
+        gate = served.gate
+        if exchange.method not in UNPACED:
             gate.demand_progress()
-        with catalog.stores, gate:
+        with catalog.tenancy, gate:
             exchange.pacer = gate.pacer
-            await operation(exchange, objects, target)
+            await operation(exchange, served.objects, target)
 
     async def _answer_root(self, exchange: Exchange) -> None:
         path = exchange.request.raw_path.partition("?")[0]

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from pannier_gateway.conditions import UNCONDITIONAL, Conditions, check_write
+from pannier_gateway.conditions import Conditions, check_write
 from pannier_gateway.errors import PreconditionFailed, StoreFull
 from pannier_gateway.stores.file.row import Row, checked, sealed
 
@@ -34,7 +34,7 @@ class Batch:
 
     def meets(self, conditions: Conditions, path: str) -> bool:
         """Raises Damaged; but whoever asks for nothing may replace or delete what has rotted."""
-        if conditions is UNCONDITIONAL:
+        if not conditions.guards_writes:
             return True
         row = self.alive(path)
         return check_write(conditions, None if row is None else row.record.validators)

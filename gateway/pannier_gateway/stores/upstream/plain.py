@@ -99,7 +99,7 @@ class PlainStore:
         raise NotOffered(f"{self._server.place} can't list objects: the protocol has no way")
 
     def _check(self, conditions: Conditions) -> None:
-        if conditions is not UNCONDITIONAL:
+        if conditions.guards_writes:
             raise NotOffered(
                 f"{self._server.place} obeys no conditions (if-match, if-none-match): write without"
             )
