@@ -57,6 +57,9 @@ async def data(settings: Settings, gateway: Gateway) -> AsyncIterator[str]:
             yield where + further
     finally:
         server.pre_shutdown()
+        if gateway.drain.in_flight:
+            fields = {"in_flight": gateway.drain.in_flight, "seconds": settings.drain}
+            log.info("ending: what is in flight may finish", extra=fields)
         if not await gateway.drain.finish(settings.drain):
             log.warning("drain ended early", extra={"in_flight": gateway.drain.in_flight})
         await server.shutdown(FAREWELL_SECONDS)

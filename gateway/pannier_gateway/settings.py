@@ -34,6 +34,7 @@ PANNIER_MANIFESTS, PANNIER_CONFIG and PANNIER_SECRETS_DIR count here too.
 """
 
 MOST_WORKERS = 256
+LAST_PORT = 65535
 SOURCES = ("--manifests", "--config")  # one of them given, the environment's other one is out
 
 
@@ -128,7 +129,7 @@ def parsed(
     if surplus:
         parser.error(f"unrecognized arguments: {' '.join(surplus)}{hint(surplus[0])}")
     if (found.manifests is None) == (found.config is None):
-        parser.error("give either --manifests or --config")
+        parser.error("give one of --manifests and --config, and not both")
     return vars(found)
 
 
@@ -292,8 +293,7 @@ def add_process(parser: Parser) -> None:
         "--worker",
         type=int,
         default=0,
-        metavar="NUMBER",
-        help="which of them this is; set by the first",
+        help=argparse.SUPPRESS,  # the process that was told of --workers sets it
     )
 
 
@@ -314,7 +314,9 @@ def from_environment(parser: Parser, environment: Mapping[str, str]) -> dict[str
 def address(text: str) -> Address:
     """Read HOST:PORT; an IPv6 host stands in brackets."""
     host, colon, port = text.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
+    if port.isascii() and port.isdigit() and int(port) > LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r}: the last port is {LAST_PORT}")
+    if not (colon and host and port.isascii() and port.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, like 127.0.0.1:8650")
     return Address(host.removeprefix("[").removesuffix("]"), int(port))
 
