@@ -80,8 +80,8 @@ def test_other_variables_are_none_of_its_business() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "either --manifests or --config"),
-        ([*SOME, "--config", "c.json"], "either --manifests or --config"),
+        ([], "one of --manifests and --config"),
+        ([*SOME, "--config", "c.json"], "one of --manifests and --config"),
         ([*SOME, "--lisen", "127.0.0.1:1"], "--lisen"),
         ([*SOME, "--data", "d"], "--data"),
         ([*SOME, "--listen"], "--listen: expected one argument"),
@@ -103,10 +103,14 @@ def test_an_argument_that_makes_no_sense_is_named(arguments: list[str], said: st
 
 @pytest.mark.parametrize("option", ["--listen", "--admin-listen"])
 @pytest.mark.parametrize(
-    "text", ["8650", "localhost", ":8650", "h:", "h:port", "h:65536", "h:-1", "h:8 650", "h:٣"]
+    "text", ["8650", "localhost", ":8650", "h:", "h:port", "h:-1", "h:8 650", "h:٣"]
 )
 def test_what_is_no_address_is_refused(option: str, text: str) -> None:
     assert f"{option}: {text!r} is not HOST:PORT" in refusal(*SOME, option, text)
+
+
+def test_a_port_above_the_last_one_is_told_as_such() -> None:
+    assert "--listen: 'h:65536': the last port is 65535" in refusal(*SOME, "--listen", "h:65536")
 
 
 @pytest.mark.parametrize("option", ["--drain", "--sweep-interval"])
