@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _DRAINED_BYTES = 64 << 10  # to read this much costs less than a new connection
-_READ_BYTES = 256 << 20  # in one piece: what is joined is in memory twice for a moment, and costs that
+_READ_BYTES = 256 << 20  # in one piece: pieces that are joined take memory, and time, twice
 
 
 class Line(Protocol):

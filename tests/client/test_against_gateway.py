@@ -6,6 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -128,6 +129,19 @@ def test_text_is_kept_compressed_and_read_plain(session: Session) -> None:
     ) == (TEXT)
     assert session.get("k").metadata.compression is None
     assert session.head("k").original_size == len(TEXT)
+
+
+def test_a_body_read_whole_is_in_memory_once(client: Client) -> None:
+    session = client.session("media")
+    session.put(NOISE, "whole")
+
+    tracemalloc.start()
+    body = session.get("whole").read()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert body == NOISE
+    assert peak < 1.5 * len(NOISE)
 
 
 def test_zstd_is_stored_as_it_comes(session: Session) -> None:

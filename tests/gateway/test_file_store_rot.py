@@ -1,18 +1,19 @@
 """Bytes that changed on the disk are noticed by whoever reads them, and by nobody else."""
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from multidict import CIMultiDict
 
-from pannier_gateway.conditions import Conditions, parse_conditions
+from pannier_gateway.conditions import Conditions
 from pannier_gateway.errors import Damaged, StoreUnavailable
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Listing
 from pannier_gateway.stores.file import FileStore
+from support.doorstep import serving
 from support.stores import (
     NOON,
     ManualClock,
@@ -23,6 +24,7 @@ from support.stores import (
     read,
     streamed,
 )
+from support.wire import exchange
 
 BLOCK = 256 * 1024
 LARGE = bytes(range(256)) * 4096 + b"the last block is short"  # four blocks and a bit
@@ -293,13 +295,15 @@ async def test_conditions_can_not_be_judged_by_what_has_rotted(root: Path) -> No
 async def test_what_is_no_condition_of_a_write_lets_it_replace_what_has_rotted(
     root: Path, header: dict[str, str]
 ) -> None:
-    rot(root, *at("small", CONTENT_TYPE))
-    conditions = parse_conditions(CIMultiDict(header))
+    rot(root, *at("small", "path = 'attachments/objects/small'"))
 
-    async with file_store(root, ManualClock()) as store:
-        await put(store, "small", b"x", conditions)
+    async with file_store(root, ManualClock()) as store, serving(store) as url:
+        target = "/v1/objects/attachments/_/small"
+        assert (await asyncio.to_thread(exchange, url, "GET", target)).status == 500
+        answer = await asyncio.to_thread(exchange, url, "PUT", target, header, b"x")
 
-        assert await read(store, "small") == b"x"
+        assert answer.status == 200
+        assert await read(store, "attachments/objects/small") == b"x"
 
 
 async def test_moving_a_deadline_does_not_vouch_for_the_rest(root: Path) -> None:

@@ -93,8 +93,8 @@ def test_settings_come_from_arguments_or_the_environment() -> None:
     [
         ([], "action"),
         (["destroy", "--manifests", "m"], "destroy"),
-        (["plan"], "either --manifests or --config"),
-        (["plan", "--manifests", "m", "--config", "c"], "either --manifests or --config"),
+        (["plan"], "one of --manifests and --config"),
+        (["plan", "--manifests", "m", "--config", "c"], "one of --manifests and --config"),
         (["plan", "m"], "--manifests m"),
         (["plan", "--manifests", "m", "--listen", "x:1"], "--listen"),
     ],

@@ -8,7 +8,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 from pannier_gateway.upstream.errors import (
     AnswerCut,
@@ -29,7 +29,14 @@ WAITING = 256 * 1024  # bytes of a short or chunked body that may wait for their
 LONG = 64 * 1024  # bytes still owed from which on a body gets a buffer of its own
 SPARE_BUFFERS = 16
 ONE_WRITE = 64 * 1024  # head and body leave together up to here
+READ_AHEAD = 64 * 1024  # bytes that TLS may have read for us; half of it has to hold a whole record
 CONSENT_SECONDS = 1.0  # how long a body waits for 100 Continue
+
+
+class Encrypted(Protocol):
+    """What the transports of TLS can besides."""
+
+    def set_read_buffer_limits(self, high: int, low: int) -> None: ...
 
 
 class Patience(NamedTuple):
@@ -107,6 +114,9 @@ class Connection(asyncio.BufferedProtocol):
         # so that a piece has left before the next is asked for; TLS, which copies, counts otherwise
         encrypted = transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=1 if encrypted else 0, low=0)
+        if encrypted:
+            limited = cast(Encrypted, transport)
+            limited.set_read_buffer_limits(high=READ_AHEAD, low=READ_AHEAD // 2)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._into

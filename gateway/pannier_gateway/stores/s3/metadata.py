@@ -92,8 +92,8 @@ def stored_object(path: str, headers: Mapping[str, str]) -> Stored:
     size = size_of(path, headers)
     tag, modified = headers.get("etag", ""), headers.get("last-modified", "")
     ours = read_ours(path, headers)
-    written = seconds_of(modified) * 1_000_000
     if ours is None:
+        written = seconds_of(modified) * 1_000_000
         ours = Ours(etag=tag.strip('"'), created=written, by_client=True)
     custom = customs(headers)
     attributes = Attributes(
