@@ -32,6 +32,16 @@ def parse_date(text: str) -> int | None:
     return None
 
 
+def seconds_to_wait(retry_after: str | None, now: float) -> float | None:
+    """What a `retry-after` asks for, in seconds or as a date; None where it says neither. `now`:
+    seconds since the epoch."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    date = parse_date(text)
+    return None if date is None else max(0.0, date / _SECOND_US - now)
+
+
 @lru_cache(maxsize=1024)
 def _http_date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)

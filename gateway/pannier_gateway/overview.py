@@ -123,7 +123,7 @@ def rendered(own: CollectorRegistry, texts: Mapping[int, str]) -> bytes:
 
 
 def together(answers: Answers) -> web.Response:
-    """200 where all are well; else the first that is not, and what all say."""
+    """200 where all are well, else 503, and what each says."""
     worst = max((status for status, _ in answers.values()), default=200)
     text = "".join(f"worker {number}: {told}" for number, (_, told) in answers.items())
     return web.Response(status=200 if worst == 200 else 503, text=text or "ok\n")

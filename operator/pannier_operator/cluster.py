@@ -120,12 +120,15 @@ class KubernetesCluster:
         self._client = connection.client()
         self._gate = gate
         self._metrics = metrics
+        self._logging_in = asyncio.Lock()
+        self._retired: list[ApiClient] = []
 
     def __repr__(self) -> str:
         return f"<KubernetesCluster {self._connection!r}>"
 
     async def close(self) -> None:
-        await self._client.close()  # type: ignore[no-untyped-call]  # as it comes
+        for client in (*self._retired, self._client):
+            await client.close()  # type: ignore[no-untyped-call]  # as it comes
         await asyncio.sleep(0)  # a connection is gone one turn of the loop after it is closed
 
     async def pages(
@@ -158,12 +161,13 @@ class KubernetesCluster:
         return await self._asked(_Call("create", "POST", path, _JSON, manifest))
 
     async def _asked(self, call: _Call) -> Json:
+        client = self._client
         try:
             return await self._answered(call)
         except Refused as refusal:
             if refusal.status != 401:
                 raise
-        await self._log_in_again()
+        await self._log_in_again(client)
         return await self._answered(call)
 
     async def _answered(self, call: _Call) -> Json:
@@ -191,11 +195,17 @@ class KubernetesCluster:
             message = f"{call.method} {call.path}: {type(error).__name__} {error}"
             raise Unreachable(message) from error
 
-    async def _log_in_again(self) -> None:
-        before = self._client
-        await self._connection.load()
-        self._client = self._connection.client()
-        await before.close()  # type: ignore[no-untyped-call]  # as it comes
+    async def _log_in_again(self, refused: ApiClient) -> None:
+        """Once for all that `refused` was refused for; what is under way on it may end."""
+        async with self._logging_in:
+            if self._client is not refused:
+                return
+            try:
+                await self._connection.load()
+            except Unusable as error:  # which may last a moment, as a token is written anew
+                raise Unreachable(str(error)) from error
+            self._client = self._connection.client()
+            self._retired.append(refused)
 
 
 def _url(path: str, query: dict[str, str | int]) -> str:

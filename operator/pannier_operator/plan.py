@@ -214,7 +214,7 @@ def _secrets(seen: Seen) -> Finding:
         return Finding(Type.RESOLVED_REFS, True, Reason.RESOLVED, "it refers to no Secret")
     message = (
         f"Secret {', '.join(named)} is for gateways to mount, the operator may not look at it:"
-        " where it is missing, pods wait and their events say so"
+        " where it is missing, usecases of this Bucket answer 502 and say so, until it comes"
     )
     return Finding(Type.RESOLVED_REFS, True, Reason.SECRET_UNKNOWN, message)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pannier_gateway.dates import http_date, parse_date
+from pannier_gateway.dates import http_date, parse_date, seconds_to_wait
 
 THEN = 784_111_777_000_000
 WRITTEN = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -53,3 +53,23 @@ def test_a_date_written_is_a_date_read(moment: datetime) -> None:
     us = (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
 
     assert parse_date(http_date(us)) == us // 1_000_000 * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7.0),
+        (" 0 ", 0.0),
+        ("Thu, 01 Jan 1970 00:01:10 GMT", 10.0),
+        ("Thu, 01 Jan 1970 00:00:10 GMT", 0.0),
+        ("-1", None),
+        ("soon", None),
+        ("²", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_when_to_ask_again_is_told_in_seconds_or_as_a_date(
+    text: str | None, seconds: float | None
+) -> None:
+    assert seconds_to_wait(text, now=60.0) == seconds

@@ -27,6 +27,8 @@ spec: {{bucketRef: {{name: main}}}}
 """
 PATH = "/v1/objects/media/_/k"
 
+pytestmark = pytest.mark.slow  # four processes for each test
+
 
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:

@@ -170,6 +170,8 @@ class Picked(Generic[E]):
                 self.answered()
             case StoreBusy():
                 self._refused(error)
+            case Exception() if says_nothing(error):
+                self._abandoned()
             case Exception() if at_fault(error):
                 self._failed()
             case Exception():
@@ -193,10 +195,11 @@ class Picked(Generic[E]):
         self._tell_of(before)
 
     def _abandoned(self) -> None:
-        """Whoever asked has left: what is known is that it took at least as long."""
+        """Nobody has heard of the endpoint: what is known is that it took at least as long."""
         endpoint = self._endpoint
         if self in endpoint.waiting:
             now = self._ended()
+            endpoint.breaker.gave_up(self._since, now)
             if now - self._since > endpoint.cost(now):
                 endpoint.observe(now - self._since, now)
 
@@ -213,7 +216,16 @@ class Picked(Generic[E]):
 
 def at_fault(error: Exception) -> bool:
     """Whether the endpoint is: it did not answer, or that it failed."""
-    cause = error if isinstance(error, ExchangeError) else exchange_error(error)
-    if cause is not None:  # a connection that had been idle too long says nothing
-        return not isinstance(cause, KeptAliveDied | PoolExhausted)
+    cause = broke(error)
+    if cause is not None:
+        return not says_nothing(error)
     return isinstance(error, StoreUnavailable | StoreTimedOut)
+
+
+def says_nothing(error: Exception) -> bool:
+    """Whether it was never asked: a connection had been idle too long, or none was free."""
+    return isinstance(broke(error), KeptAliveDied | PoolExhausted)
+
+
+def broke(error: Exception) -> ExchangeError | None:
+    return error if isinstance(error, ExchangeError) else exchange_error(error)

@@ -46,6 +46,12 @@ class Breaker:
         self.state = "probing"
         self._since = now
 
+    def gave_up(self, began: float, now: float) -> None:
+        """The probe of then ended without a word of the endpoint: another may begin soon."""
+        if self.state == "probing" and self._since == began:
+            self.state = "open"
+            self.until = now + FIRST_SECONDS
+
     def succeeded(self, now: float) -> None:
         self._asked.add(now)
         self._in_a_row = 0

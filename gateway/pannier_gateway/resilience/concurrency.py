@@ -164,6 +164,7 @@ class LimitedOpening:
         started = monotonic()
         if not slots.enter(started, write=False):
             await slots.wait(write=False)
+            started = monotonic()  # the store knows nothing of the wait before
         try:
             reading = await self._opening.__aenter__()
             slots.answered(started)

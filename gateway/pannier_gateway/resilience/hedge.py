@@ -21,7 +21,7 @@ from pannier_gateway.stores.around import OpeningAround, StoreAround
 from pannier_gateway.stores.base import Reading, Record, Store
 
 LARGE = 1 << 20  # bytes of an upload
-MOST_SECONDS = 3  # asked for by one read: another only in place of one that failed
+MOST_EXTRA_TRIES = 3  # of one read or upload: another only in place of one that failed
 
 T = TypeVar("T")
 
@@ -186,7 +186,7 @@ class Race(Generic[T]):
     """
 
     __slots__ = (
-        "_again", "_cancels", "_discard", "_hedging", "_lane", "_second", "_seconds", "_task",
+        "_again", "_cancels", "_discard", "_extra_tries", "_hedging", "_lane", "_second", "_task",
         "postponed", "second_won", "settled",
     )  # fmt: skip
 
@@ -203,7 +203,7 @@ class Race(Generic[T]):
         self._lane = lane
         self._again = again
         self._discard = discard
-        self._seconds = 0
+        self._extra_tries = 0
         self._second: asyncio.Task[T] | None = None
 
     async def run(self, first: Awaitable[T]) -> T:
@@ -239,10 +239,10 @@ class Race(Generic[T]):
         hedging, lane, late = self._hedging, self._lane, self._second
         if late is not None and late.done() and answered(late):
             return  # whoever asked is about to hear of it
-        if self._seconds >= MOST_SECONDS or hedging.postpones(self, lane):
+        if self._extra_tries >= MOST_EXTRA_TRIES or hedging.postpones(self, lane):
             return
         if hedging.allowed(lane.operation):
-            self._seconds += 1
+            self._extra_tries += 1
             self._second = hedging.begin(self._again())
             self._second.add_done_callback(self._second_ended)
             hedging.look_later(self, lane)

@@ -13,11 +13,11 @@ from typing import Generic, TypeVar
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.resilience.failures import judge
-from pannier_gateway.resilience.hedge import MOST_SECONDS, Hedging, Lane, failed_in_passing
+from pannier_gateway.resilience.hedge import MOST_EXTRA_TRIES, Hedging, Lane, failed_in_passing
 from pannier_gateway.stores.around import StoreAround
 from pannier_gateway.stores.base import Draft, Record, Source, Store
 
-MOST_SECONDS_LEFT = 5.0  # to one that another has overtaken
+GHOST_SECONDS = 5.0  # that are left to one that another has overtaken
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 class Ghosts:
     """Uploads under way that nobody waits for any more, by path; given up after so many seconds."""
 
-    def __init__(self, seconds: float = MOST_SECONDS_LEFT) -> None:
+    def __init__(self, seconds: float = GHOST_SECONDS) -> None:
         self.seconds = seconds
         self._at: dict[str, set[asyncio.Task[object]]] = {}
 
@@ -115,7 +115,7 @@ class Doubled(Generic[T]):
         hedging, lane = self._hedging, self._lane
         if self._stored.done():
             return  # whoever asked is about to hear of it
-        if len(self._tries) > MOST_SECONDS or hedging.postpones(self, lane):
+        if len(self._tries) > MOST_EXTRA_TRIES or hedging.postpones(self, lane):
             return
         if hedging.allowed(lane.operation):
             self._try()

@@ -35,7 +35,7 @@ class SpoolLimits(Struct, frozen=True):
 
 
 class Spool:
-    """What all uploads share. `count` gets the reason for which one can't be sent again."""
+    """What all uploads share: how much they may take, and how much they do."""
 
     def __init__(
         self,

@@ -179,7 +179,7 @@ class Resilience:
 
 
 def nobody(_: str) -> None:
-    """To be told of uploads that nobody meant to keep."""
+    """For whom it is no news that an upload can't be sent again."""
 
 
 def streamed(attempts: int) -> RetryPolicy:

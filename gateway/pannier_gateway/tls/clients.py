@@ -13,6 +13,7 @@ from pannier_gateway.settings import SettingsError
 ANY = "*"
 KINDS = ("URI", "DNS")  # of alternative names that say who somebody is
 
+Identity = tuple[str, str]  # a kind and a name, which mean something only together
 PeerCertificate = Mapping[str, object]  # as ssl has it
 
 
@@ -28,15 +29,20 @@ class Client(Struct, frozen=True, forbid_unknown_fields=True):
         if ANY in name.removeprefix("*."):
             raise ValueError(f"identity {self.identity!r}: '*' stands behind a '/' or before a '.'")
 
-    def is_one_of(self, identities: Iterable[str]) -> bool:
-        return any(self._is(each) for each in identities)
+    def is_one_of(self, identities: Iterable[Identity]) -> bool:
+        kind, matches = ("URI", self._is_uri) if "://" in self.identity else ("DNS", self._is_host)
+        return any(matches(name) for each, name in identities if each == kind)
 
-    def _is(self, identity: str) -> bool:
+    def _is_uri(self, name: str) -> bool:
         if self.identity.endswith("/*"):
-            return identity.startswith(self.identity[:-1])
-        if self.identity.startswith("*."):
-            return identity.partition(".")[2] == self.identity[2:]
-        return identity == self.identity
+            return name.startswith(self.identity[:-1])
+        return name == self.identity
+
+    def _is_host(self, name: str) -> bool:
+        wanted, given = self.identity.lower(), name.lower()
+        if wanted.startswith("*."):
+            return given.partition(".")[2] == wanted[2:]
+        return given == wanted
 
     def may_touch(self, usecase: str) -> bool:
         return ANY in self.usecases or usecase in self.usecases
@@ -52,17 +58,18 @@ class Clients(Struct, frozen=True, forbid_unknown_fields=True):
         identities = identities_of(certificate)
         known = [each for each in self.clients if each.is_one_of(identities)]
         if not any(each.may_touch(usecase) for each in known):
+            names = " or ".join(name for _, name in identities)
             raise NotPermitted(
-                f"{' or '.join(identities) or 'a certificate without a name'} may not touch the "
+                f"{names or 'a certificate without a name'} may not touch the "
                 f"usecase {usecase!r}: it takes a rule in the file of --tls-clients"
             )
 
 
-def identities_of(certificate: PeerCertificate) -> list[str]:
+def identities_of(certificate: PeerCertificate) -> list[Identity]:
     """The names that a certificate is for, of those kinds that say who somebody is."""
     names = certificate.get("subjectAltName", ())
     assert isinstance(names, tuple)
-    return [name for kind, name in names if kind in KINDS]
+    return [(kind, name) for kind, name in names if kind in KINDS]
 
 
 def read_clients(path: Path) -> Clients:
@@ -71,6 +78,6 @@ def read_clients(path: Path) -> Clients:
         return msgspec.convert(yaml.safe_load(path.read_bytes()), Clients)
     except OSError as error:
         raise SettingsError(f"--tls-clients {path}: {error.strerror}") from error
-    except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates that are none are, too
         told = " ".join(str(error).split())
         raise SettingsError(f"--tls-clients {path}: {told}") from error

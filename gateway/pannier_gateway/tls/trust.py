@@ -124,7 +124,7 @@ class Trust:
         place = self._side.place
         try:
             made = InForce(material, self._side.context(material), material.expiries)
-        except (ssl.SSLError, ValueError) as error:
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError, and so is a full disk
             raise StoreRefused(f"the certificates of {place} can't be used: {error}") from error
         if self._over(made):
             ended = shown(made.expiries["certificate"])

@@ -78,7 +78,7 @@ def renewed(kept: Kept | None, names: Sequence[str], now: datetime) -> Kept:
     if kept is None or kept.ca.ended(now):
         ca = new_ca(now)
         return Kept(ca=ca, serving=signed(ca, names, now))
-    if kept.serving.ended(now) or names_of(kept.serving.certificate) != set(names):
+    if kept.serving.ended(now) or names_of(kept.serving.certificate) != set(map(_canonical, names)):
         return _signed_anew(kept, names, now)
     if kept.ca.spent(now):
         older = (kept.ca.certificate, *kept.older)
@@ -202,6 +202,11 @@ def _alternative(name: str) -> x509.GeneralName:
         return x509.IPAddress(ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+def _canonical(name: str) -> str:
+    """As a certificate tells it: 2001:DB8::1 is 2001:db8::1 there."""
+    return str(_alternative(name).value)
 
 
 def _addresses(found: x509.SubjectAlternativeName) -> list[IPv4Address | IPv6Address]:

@@ -17,6 +17,7 @@ from pannier_operator.api import BUCKETS, Refused, Unreachable
 from pannier_operator.injector import mounts
 from pannier_operator.injector.mounts import Bucket
 from pannier_operator.injector.rotation import TRIES, Changed, Contents, Version
+from pannier_operator.unusable import Unusable
 
 Json = dict[str, Any]
 
@@ -52,7 +53,9 @@ class Access(Protocol):
 class Login(Protocol):
     """Where access comes from, and anew when it has run out."""
 
-    async def load(self) -> None: ...
+    async def load(self) -> None:
+        """Raises Unusable."""
+        ...
 
     async def access(self) -> Access: ...
 
@@ -71,8 +74,14 @@ class ApiServer:
         except Refused as refusal:
             if refusal.status != 401:
                 raise
-        await self._login.load()
+        await self._log_in_again()
         return await self._sent(method, path, body)
+
+    async def _log_in_again(self) -> None:
+        try:
+            await self._login.load()
+        except Unusable as error:  # which may last a moment, as a token is written anew
+            raise Unreachable(str(error)) from error
 
     async def _sent(self, method: str, path: str, body: object) -> Json:
         token = (await self._login.access()).token

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from pannier_operator.api import ClusterError
+from pannier_operator.api import ClusterError, Unreachable
 from pannier_operator.injector.certificate import (
     Kept,
     Unreadable,
@@ -100,7 +100,7 @@ class Own:
                 continue
             log.info("certificate renewed", extra={"until": after.serving.end})
             return after
-        raise Unreadable("others keep changing the Secret of the certificate")
+        raise Unreachable("others keep changing the Secret of the certificate")
 
 
 class Mounted:

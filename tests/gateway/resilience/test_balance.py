@@ -16,12 +16,17 @@ from pannier_gateway.errors import (
     StoreUnavailable,
 )
 from pannier_gateway.resilience.balance import PENALTY, TRICKLE, Endpoints, at_fault
-from pannier_gateway.resilience.breaker import IN_A_ROW
+from pannier_gateway.resilience.breaker import FIRST_SECONDS, IN_A_ROW
 from pannier_gateway.resilience.budget import RetryBudget
 from pannier_gateway.resilience.retry import Retrier, RetryPolicy, RetryStore, Timing
 from pannier_gateway.stores.base import Record, Store
 from pannier_gateway.stores.memory import MemoryStore
-from pannier_gateway.upstream.errors import FirstByteTimedOut, KeptAliveDied, TlsFailed
+from pannier_gateway.upstream.errors import (
+    FirstByteTimedOut,
+    KeptAliveDied,
+    PoolExhausted,
+    TlsFailed,
+)
 from support.faulty import VirtualTime, busy, caused, dead, silent, unreachable
 from support.hostile import Wrapped
 from support.stores import ManualClock, put
@@ -152,6 +157,36 @@ def test_a_probe_that_fails_leaves_it_out_again() -> None:
     assert trial.counted == [("a", "probed"), ("a", "opened")]
 
 
+def test_a_probe_that_is_given_up_is_followed_by_another_soon() -> None:
+    trial = Trial("a", "b")
+    a = trial.endpoints.all[0]
+    for _ in range(IN_A_ROW):
+        a.breaker.failed(trial.time.now(), 0.0)
+    trial.time.seconds += 1.0
+    with pytest.raises(asyncio.CancelledError):
+        trial.ask(asyncio.CancelledError(), a=0.1)
+    assert trial.picked(10, b=0.001)["b"] == 10
+
+    trial.time.seconds += FIRST_SECONDS
+
+    assert trial.ask() == "a"
+    assert a.breaker.state == "closed"
+
+
+@pytest.mark.parametrize("error", [dead(), KeptAliveDied("raw"), PoolExhausted("raw")])
+def test_an_exchange_that_never_reached_an_endpoint_does_not_take_it_in_again(
+    error: Exception,
+) -> None:
+    trial = Trial("a")
+    trial.fail(IN_A_ROW)
+    trial.time.seconds += 2 * FIRST_SECONDS
+
+    trial.fail(1, error)
+
+    assert trial.endpoints.all[0].breaker.state == "open"
+    assert trial.counted == [("a", "opened"), ("a", "probed")]
+
+
 def test_the_only_endpoint_is_never_left_alone_altogether() -> None:
     trial = Trial("a")
     trial.fail(IN_A_ROW)
@@ -230,6 +265,7 @@ async def test_a_retry_goes_elsewhere_and_the_dead_are_hardly_asked() -> None:
         (caused(StoreRefused("tls"), TlsFailed("expired")), True),
         (dead(), False),
         (KeptAliveDied("raw"), False),
+        (PoolExhausted("raw"), False),
         (StoreRefused("403"), False),
         (ObjectNotFound("404"), False),
         (ValueError("a bug"), False),

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pannier_gateway.resilience.breaker import (
+    FIRST_SECONDS,
     IN_A_ROW,
     JITTER,
     MOST_SECONDS,
@@ -93,6 +94,25 @@ def test_one_probe_is_enough_until_it_is_forgotten() -> None:
 
     assert not breaker.due(1.0 + STALE_SECONDS - 0.1)
     assert breaker.due(1.0 + STALE_SECONDS)
+
+
+def test_a_probe_that_ends_without_a_word_makes_room_for_another() -> None:
+    breaker = opened()
+    breaker.probe(1.0)
+    breaker.gave_up(1.0, 1.5)
+
+    assert state(breaker) == "open"
+    assert not breaker.due(1.4 + FIRST_SECONDS)
+    assert breaker.due(1.5 + FIRST_SECONDS)
+
+
+def test_whoever_gives_up_ends_no_probe_but_its_own() -> None:
+    breaker = opened()
+    breaker.probe(1.0)
+
+    breaker.gave_up(0.5, 1.5)
+
+    assert state(breaker) == "probing"
 
 
 def test_a_probe_that_goes_well_closes_it_and_all_is_forgotten() -> None:

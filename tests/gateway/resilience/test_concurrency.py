@@ -7,14 +7,15 @@ from contextlib import AsyncExitStack
 import pytest
 
 from pannier_gateway.errors import Overloaded, StoreTimedOut
+from pannier_gateway.resilience import concurrency
 from pannier_gateway.resilience.concurrency import STREAM, BodyBudget, LimitStore, Slots
-from pannier_gateway.resilience.gradient import FIRST
+from pannier_gateway.resilience.gradient import FIRST, SAMPLES
 from pannier_gateway.resilience.lag import LagShedder
 from pannier_gateway.resilience.waiting import Queue
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Listing, Store
 from pannier_gateway.stores.memory import MemoryStore
-from support.faulty import Fault, FaultyStore, silent
+from support.faulty import Fault, FaultyStore, VirtualTime, silent
 from support.hostile import ChoppyStore
 from support.stores import ManualClock, put, read, streamed
 
@@ -104,6 +105,27 @@ async def test_a_silent_store_is_asked_less() -> None:
     with pytest.raises(StoreTimedOut):
         await trial.store.head("k")
     assert trial.slots.gradient.limit < FIRST
+
+
+async def test_a_queue_of_ours_is_no_slowness_of_the_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    time, trial = VirtualTime(), Trial()
+    monkeypatch.setattr(concurrency, "monotonic", time.now)
+    await put(trial.base, "k", b"x")
+    for _ in range(SAMPLES):  # so that it is known how fast the store is
+        await read(trial.store, "k")
+
+    for _ in range(SAMPLES):
+        while trial.slots.enter(time.now(), write=False):
+            pass
+        queued = asyncio.create_task(read(trial.store, "k"))
+        await settle()
+        time.seconds += 0.9
+        trial.slots.give_back()
+        await queued
+
+    assert trial.slots.gradient.limit > FIRST
 
 
 async def test_a_late_event_loop_turns_work_away() -> None:

@@ -42,7 +42,7 @@ DEFAULTS = [
     *(RESUME.base, RESUME.cap, RESUME.patience),
     *(HEDGE.floor, HEDGE.unknown, HEDGE.unknown_large, 100 * HEDGE.share, HEDGE.burst),
     *(STALL.times, STALL.floor, STALL.unknown, 100 * STALL.share),
-    late.MOST_SECONDS_LEFT,
+    late.GHOST_SECONDS,
     *(SPOOL.memory_each / MIB, SPOOL.memory / MIB, SPOOL.disk_each / MIB, SPOOL.disk / MIB),
     *(stack.PARTS.memory / MIB, stack.PARTS.disk / MIB),
     concurrency.BODIES / MIB,

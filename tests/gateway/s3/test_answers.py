@@ -22,7 +22,6 @@ from pannier_gateway.stores.s3.answers import (
     listed_page,
     parsed,
     refusal,
-    seconds_to_wait,
     upload_id,
 )
 from pannier_gateway.stores.s3.refusals import broken, refused
@@ -132,26 +131,6 @@ def test_a_busy_store_is_asked_again_when_it_says() -> None:
 
     assert isinstance(told, StoreBusy)
     assert told.wait == 7.0
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("7", 7.0),
-        (" 0 ", 0.0),
-        ("Thu, 01 Jan 1970 00:01:10 GMT", 10.0),
-        ("Thu, 01 Jan 1970 00:00:10 GMT", 0.0),
-        ("-1", None),
-        ("soon", None),
-        ("²", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_when_to_ask_again_is_told_in_seconds_or_as_a_date(
-    text: str | None, seconds: float | None
-) -> None:
-    assert seconds_to_wait(text, now=60.0) == seconds
 
 
 @pytest.mark.parametrize(

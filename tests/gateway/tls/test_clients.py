@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pannier_gateway.errors import NotPermitted
 from pannier_gateway.settings import SettingsError
@@ -36,6 +38,13 @@ def shown(*names: tuple[str, str]) -> dict[str, object]:
         (("DNS", "a.b.ops.svc"), "anything", False),
         (("DNS", "ops.svc"), "anything", False),
         (("DNS", "build.svc"), "caches", True),
+        (("DNS", "A.Ops.SVC"), "anything", True),
+        (("DNS", "Build.svc"), "caches", True),
+        (("URI", "spiffe://prod/ns/shop/sa/WEB"), "attachments", False),
+        (("URI", "spiffe://x.ops.svc"), "anything", False),
+        (("URI", "build.svc"), "caches", False),
+        (("DNS", "spiffe://prod/ns/shop/sa/web"), "attachments", False),
+        (("DNS", "spiffe://prod/ns/batch/sa/x"), "reports", False),
         (("email", "build.svc"), "caches", False),
         (("IP Address", "build.svc"), "caches", False),
     ],
@@ -46,6 +55,32 @@ def test_a_name_opens_what_its_rule_says(name: tuple[str, str], usecase: str, ma
     else:
         with pytest.raises(NotPermitted, match=usecase):
             RULES.check(shown(name), usecase)
+
+
+LABELS = st.text("abXY09-", min_size=1, max_size=4)
+HOSTS = st.lists(LABELS, min_size=2, max_size=4).map(".".join)
+URIS = st.builds("spiffe://{}/{}".format, HOSTS, LABELS)
+
+
+@given(identity=st.one_of(HOSTS, HOSTS.map("*.{}".format)), label=LABELS)
+def test_the_name_of_a_host_opens_to_hosts_alone(identity: str, label: str) -> None:
+    client = Client(identity, ("*",))
+    name = identity.replace("*", label)
+
+    assert client.is_one_of([("DNS", name)])
+    assert client.is_one_of([("DNS", name.swapcase())])
+    for uri in (name, f"spiffe://{name}", f"spiffe://d/{name}"):
+        assert not client.is_one_of([("URI", uri)])
+
+
+@given(uri=URIS, label=LABELS)
+def test_a_uri_opens_to_that_uri_alone(uri: str, label: str) -> None:
+    below = f"{uri}/{label}"
+
+    assert Client(uri, ("*",)).is_one_of([("URI", uri)])
+    assert not Client(uri, ("*",)).is_one_of([("URI", below), ("DNS", uri)])
+    assert Client(f"{uri}/*", ("*",)).is_one_of([("URI", below)])
+    assert not Client(f"{uri}/*", ("*",)).is_one_of([("URI", uri), ("DNS", below)])
 
 
 def test_a_certificate_without_names_opens_nothing() -> None:
@@ -72,6 +107,7 @@ def test_rules_are_read_from_a_file(tmp_path: Path) -> None:
         ("clients: [{identity: '*', usecases: []}]", r"'\*' stands behind"),
         ("clients: [{identity: 'spiffe://*/ns', usecases: []}]", r"'\*' stands behind"),
         ("clients: [", "expected the node content"),
+        ("clients: [{identity: a, usecases: [2024-13-45]}]", "month must be in"),
     ],
 )
 def test_a_file_that_can_not_be_used_says_why(tmp_path: Path, text: str, said: str) -> None:

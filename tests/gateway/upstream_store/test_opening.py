@@ -146,25 +146,30 @@ def test_a_token_is_read_again_and_a_bad_one_leaves_the_last_in_force(tmp_path: 
         (405, None, NotOffered),
         (418, None, StoreMisanswered),
         (301, None, StoreMisanswered),
-        (429, "7", StoreBusy),
+        (429, None, StoreBusy),
+        (429, 7.0, StoreBusy),
         (500, None, StoreUnavailable),
         (501, None, NotOffered),
         (502, None, StoreRefused),
         (503, None, StoreUnavailable),
-        (503, "2", StoreBusy),
-        (503, "soon", StoreUnavailable),
+        (503, 2.0, StoreBusy),
         (504, None, StoreTimedOut),
         (507, None, StoreFull),
     ],
 )
 def test_a_refusal_is_the_error_that_it_means(
-    status: int, wait: str | None, kind: type[PannierError]
+    status: int, wait: float | None, kind: type[PannierError]
 ) -> None:
     error = refused("Bucket ns/n (at there)", status, wait, b'{"detail": "because"}')
 
     assert type(error) is kind
     assert kind is StoreFull or ("because" in str(error) and "ns/n" in str(error))
-    assert not isinstance(error, StoreBusy) or error.wait == float(wait or 0)
+    assert not isinstance(error, StoreBusy) or error.wait == wait
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>Bad Gateway</html>"])
+def test_a_proxy_before_a_server_that_starts_anew_is_asked_again(body: bytes) -> None:
+    assert type(refused("there", 502, None, body)) is StoreUnavailable
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b'{"detail": 1}', b"[]"])

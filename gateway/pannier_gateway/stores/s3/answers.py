@@ -11,9 +11,9 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 from msgspec import Struct
 
-from pannier_gateway.dates import parse_date
-
-MOST_LISTED = 8 << 20  # bytes of a listing: 1,000 keys of 1,024 bytes, escaped, with their dates
+LARGEST_LISTING = (
+    8 << 20
+)  # bytes of a listing: 1,000 keys of 1,024 bytes, escaped, with their dates
 MOST_TOLD = 64 << 10  # bytes of any other answer
 
 
@@ -89,15 +89,6 @@ def refusal(status: int, text: bytes) -> Refusal:
     if root.tag != "Error":
         return Refusal(status, "", f"<{root.tag}>")
     return Refusal(status, said(root, "Code"), said(root, "Message"), said(root, "Endpoint"))
-
-
-def seconds_to_wait(retry_after: str | None, now: float) -> float | None:
-    """What the header asks for, in seconds or as a date; None where it says neither."""
-    text = (retry_after or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    date = parse_date(text)
-    return None if date is None else max(0.0, date / 1e6 - now)
 
 
 def error_inside(text: bytes) -> Refusal | None:

@@ -19,18 +19,18 @@ from awscrt.checksums import crc64nvme
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pannier_gateway.errors import ObjectNotFound, StoreMisanswered, StoreRefused
+from pannier_gateway.dates import seconds_to_wait
+from pannier_gateway.errors import ObjectNotFound, StoreMisanswered
 from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.connecting import Entrance
 from pannier_gateway.stores.provision import Endpoints, Kept
 from pannier_gateway.stores.s3 import answers
 from pannier_gateway.stores.s3.answers import (
-    MOST_LISTED,
+    LARGEST_LISTING,
     MOST_TOLD,
     ListedPage,
     NotXml,
     Refusal,
-    seconds_to_wait,
 )
 from pannier_gateway.stores.s3.credentials import CredentialSource
 from pannier_gateway.stores.s3.refusals import broken, refused
@@ -61,6 +61,10 @@ CONFLICTS = {"ConditionalRequestConflict", "PreconditionFailed"}
 
 class Unmet(Exception):
     """A condition of the request does not hold, as the store sees it."""
+
+
+class NoLifecycle(Exception):
+    """The bucket has no lifecycle rules."""
 
 
 class Address(NamedTuple):
@@ -191,7 +195,7 @@ class S3Bucket:
             query["continuation-token"] = token
         elif start_after:
             query["start-after"] = start_after
-        text = await self._done(Call("GET", query=query), MOST_LISTED)
+        text = await self._done(Call("GET", query=query), LARGEST_LISTING)
         return self._understood(partial(answers.listed_page, encoded=encoded), text)
 
     async def begin_upload(self, key: str, headers: Headers, *, whole_checksum: bool) -> str:
@@ -240,11 +244,9 @@ class S3Bucket:
         """The rules by which the store deletes; None where there are none."""
         try:
             async with self._answer(Call("GET", query={"lifecycle": ""})) as answer:
-                text = await answer.whole(MOST_LISTED)
+                text = await answer.whole(LARGEST_LISTING)
                 return Lifecycle(text, {n: v for n, v in answer.headers.items() if n in BESIDE})
-        except StoreRefused as error:
-            if NO_LIFECYCLE not in str(error):
-                raise
+        except NoLifecycle:
             return None
 
     async def set_lifecycle(self, rules: "Lifecycle") -> None:
@@ -286,7 +288,7 @@ class S3Bucket:
     def _request(self, call: Call, host: str, credentials: Credentials | None) -> Request:
         path = self._address.root or "/"
         if call.key is not None:
-            path = f"{self._address.root}/{quote(call.key, safe='/-_.~')}"
+            path = f"{self._address.root}/{in_path(call.key)}"
         pairs = sorted((percent(name), percent(text)) for name, text in call.query.items())
         query = "&".join(f"{name}={text}" for name, text in pairs)
         headers = {"host": host, **call.headers}
@@ -308,11 +310,13 @@ class S3Bucket:
             raise ObjectNotFound(f"{place} has no {call.key!r}")
         if what.code in CONFLICTS:
             raise Unmet
+        if what.code == NO_LIFECYCLE:
+            raise NoLifecycle
         wait = seconds_to_wait(answer.headers.get("retry-after"), time())
         raise refused(place, replace(what, wait=wait))
 
     def _source(self, key: str) -> str:
-        return f"/{self._address.name}/{quote(key, safe='/-_.~')}"
+        return f"/{self._address.name}/{in_path(key)}"
 
     def _unless_error(self, text: bytes) -> None:
         found = answers.error_inside(text)
@@ -368,5 +372,10 @@ def part(upload_id: str, number: int) -> Headers:
     return {"partNumber": str(number), "uploadId": upload_id}
 
 
-def percent(text: str) -> str:
-    return quote(text, safe="-_.~")
+def percent(text: str, safe: str = "-_.~") -> str:
+    """A key that is not UTF-8 becomes the bytes that it was told as."""
+    return quote(text, safe=safe, errors="surrogateescape")
+
+
+def in_path(key: str) -> str:
+    return percent(key, "/-_.~")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from pannier_gateway.errors import StoreRefused
 from pannier_gateway.stores.s3.signing import Credentials
@@ -12,6 +12,9 @@ from pannier_gateway.stores.secrets import Secrets
 
 LOOK_AGAIN_SECONDS = 1.0
 ASK_AGAIN_SECONDS = 30.0  # the surroundings; what they give for a time is renewed minutes before
+NO_PAIR = "the surroundings give no S3 key pair (s3.auth.mode: Ambient)"
+
+Ask = Callable[[], Credentials]
 
 
 class CredentialSource(Protocol):
@@ -67,38 +70,51 @@ class FromSecret:
 class Ambient:
     """What the surroundings give, by way of botocore: environment, web identity, instance roles.
 
-    botocore is imported for this alone, and refreshes what is temporary.
+    botocore is imported for this alone, and refreshes what is temporary. Where it fails to, the
+    last good pair stays in force.
     """
 
-    def __init__(self, load: Callable[[], Any] | None = None) -> None:
+    def __init__(self, load: Callable[[], Ask] | None = None) -> None:
         self._load = load or load_with_botocore
-        self._provider: Any = None
+        self._ask: Ask | None = None
         self._pair: Credentials | None = None
         self._looked = 0.0
         self._turn = asyncio.Lock()
 
     async def current(self) -> Credentials:
-        if self._pair is None or monotonic() - self._looked >= ASK_AGAIN_SECONDS:
+        if self._is_due():
             async with self._turn:
-                self._pair = await asyncio.to_thread(self._frozen)
-                self._looked = monotonic()
+                if self._is_due():  # else whoever was before us has asked
+                    await self._look()
+        assert self._pair is not None
         return self._pair
 
-    def _frozen(self) -> Credentials:
-        if self._provider is None:
-            self._provider = self._load()
-        if self._provider is None:
-            raise StoreRefused(
-                "the surroundings give no S3 key pair (s3.auth.mode: Ambient): "
-                "set one in the environment, or give the pod an identity"
-            )
-        frozen = self._provider.get_frozen_credentials()
-        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+    def _is_due(self) -> bool:
+        return self._pair is None or monotonic() - self._looked >= ASK_AGAIN_SECONDS
+
+    async def _look(self) -> None:
+        """Raises StoreRefused where there was no pair before."""
+        self._looked = monotonic()
+        try:
+            self._pair = await asyncio.to_thread(self._asked)
+        except StoreRefused:
+            if self._pair is None:
+                raise
+
+    def _asked(self) -> Credentials:
+        ask = self._ask or self._load()
+        pair = ask()
+        self._ask = ask  # not before: what never gave one is loaded anew, from files mended since
+        return pair
 
 
-def load_with_botocore() -> Any:
-    """botocore's credentials, or None where it finds none. Raises StoreRefused without botocore."""
+def load_with_botocore() -> Ask:
+    """Gives what asks botocore for the key pair of now. Both raise StoreRefused."""
     try:
+        from botocore.exceptions import (  # type: ignore[import-untyped]  # noqa: PLC0415  # slow
+            BotoCoreError,
+            ClientError,
+        )
         from botocore.session import (  # type: ignore[import-untyped]  # noqa: PLC0415  # slow
             Session,
         )
@@ -106,4 +122,18 @@ def load_with_botocore() -> Any:
         raise StoreRefused(
             "ambient credentials take botocore: install pannier[gateway,aws]"
         ) from error
-    return Session().get_credentials()
+    session = Session()
+
+    def ask() -> Credentials:
+        try:
+            provider = session.get_credentials()
+            frozen = None if provider is None else provider.get_frozen_credentials()
+        except (BotoCoreError, ClientError, OSError, RuntimeError) as error:
+            raise StoreRefused(f"{NO_PAIR}: {error}") from error
+        if frozen is None:
+            raise StoreRefused(
+                f"{NO_PAIR}: set one in the environment, or give the pod an identity"
+            )
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+
+    return ask

@@ -43,10 +43,21 @@ def stored_prefix(prefix: str, layout: Layout) -> str:
 
 def path_of(key: str, layout: Layout) -> str | None:
     """The path whose key this is; None for a key that no path has."""
+    if not is_text(key):
+        return None
     if layout == "plain":
         return key
     path = _unescaped(key, marked=layout == "marked")
     return path if path is not None and stored(path, layout) == key else None
+
+
+def is_text(key: str) -> bool:
+    """Whether UTF-8 can write it: of what is something else, surrogates hold the bytes."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _escaped(text: str, *, marked: bool) -> tuple[str, bool]:

@@ -6,6 +6,7 @@ living one is enough; and what else has to be asked is asked many at once.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -14,11 +15,13 @@ from typing import NamedTuple, Protocol
 from pannier_gateway.clock import Clock
 from pannier_gateway.stores.base import Listing, Page, Record, common_prefix, resumed_prefix
 from pannier_gateway.stores.s3.answers import Listed, ListedPage
-from pannier_gateway.stores.s3.keys import Layout, path_of, stored, stored_prefix
+from pannier_gateway.stores.s3.keys import Layout, is_text, path_of, stored, stored_prefix
 from pannier_gateway.stores.s3.metadata import Stored, seconds_of
 
+log = logging.getLogger("pannier.store")
+
 AT_ONCE = 16  # HEADs of one listing
-MOST_LISTED = 1000
+ENTRIES_A_PAGE = 1000
 REMEMBERED = 16_384  # records: some 15 MiB
 SETTLED_SECONDS = 2  # engines tell times in seconds: a younger object may change and look the same
 LAST = "\U0010fffd"  # sorts after whatever else follows a prefix
@@ -51,6 +54,7 @@ class Lister:
         self._clock = clock
         self._hidden = hidden
         self._known: OrderedDict[Listed, Record] = OrderedDict()
+        self._told = False
 
     def __repr__(self) -> str:
         return f"<Lister, {len(self._known)} records known>"
@@ -76,7 +80,7 @@ class Lister:
     ) -> AsyncGenerator[Record | str, None]:
         """What the listing shows from its start on: living records and prefixes, in order."""
         prefix = stored_prefix(listing.prefix, layout)
-        most = MOST_LISTED if listing.delimiter else min(MOST_LISTED, listing.limit + 1)
+        most = ENTRIES_A_PAGE if listing.delimiter else min(ENTRIES_A_PAGE, listing.limit + 1)
         shown = resumed_prefix(listing)
         encoded = layout != "marked"  # whose keys XML can hold
         start, token = begin(listing, layout), None
@@ -93,6 +97,7 @@ class Lister:
                 start, token = stored_prefix(shown, layout) + LAST, None  # all of it is told
 
     def _candidates(self, page: ListedPage, listing: Listing, layout: Layout) -> list[Candidate]:
+        self._tell_of_unreadable(page)
         found = ((path_of(each.key, layout), each) for each in page.keys)
         return [
             Candidate(path, each, common_prefix(path, listing))
@@ -100,6 +105,13 @@ class Lister:
             if path is not None and not each.key.startswith(self._hidden)
             if path > listing.start_after and path.startswith(listing.prefix)
         ]
+
+    def _tell_of_unreadable(self, page: ListedPage) -> None:
+        """Once: no name of ours leads to such a key."""
+        unreadable = [] if self._told else [e.key for e in page.keys if not is_text(e.key)]
+        if unreadable:
+            self._told = True
+            log.warning("key left out of listings", extra={"key": ascii(unreadable[0])})
 
     async def _living(
         self, candidates: list[Candidate], shown: str | None

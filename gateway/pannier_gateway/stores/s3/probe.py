@@ -54,7 +54,7 @@ NOBODYS = '"00000000000000000000000000000000"'
 PLAIN: Headers = {"content-type": "application/octet-stream"}
 LAYOUTS: tuple[Layout, ...] = ("plain", "escaped", "marked")
 FORMS: tuple[Literal["quoted", "bare"], ...] = ("quoted", "bare")
-MOST_LISTED = 1000
+ENTRIES_A_PAGE = 1000
 MOST_BODY = 4096
 ODD = [
     *("a//b", "d/../e", "f/./g", "folder/", ".dot", "-", "%2F +?#&"),
@@ -197,7 +197,7 @@ class Probe:
         for key, body in keys.items():
             await self._bucket.put(key, body, PLAIN)
         encoded = layout != "marked"
-        listed = await self._bucket.listed(prefix, "", MOST_LISTED, None, encoded=encoded)
+        listed = await self._bucket.listed(prefix, "", ENTRIES_A_PAGE, None, encoded=encoded)
         found = {key: await self._body(key) for key in keys}
         return found == keys and {each.key for each in listed.keys} == keys.keys()
 
@@ -375,7 +375,7 @@ class Probe:
         try:
             for key in sorted(self._used):
                 await self._forget(key)
-            page = await self._bucket.listed(self._corner, "", MOST_LISTED, None, encoded=False)
+            page = await self._bucket.listed(self._corner, "", ENTRIES_A_PAGE, None, encoded=False)
             for each in page.keys:
                 await self._forget(each.key)
         except PannierError as error:

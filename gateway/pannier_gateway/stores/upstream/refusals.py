@@ -43,9 +43,10 @@ KINDS: Mapping[int, type[PannierError]] = {
 ADVICE = {401: TOKEN, 403: TOKEN, 404: USECASE}
 
 
-def refused(place: str, status: int, wait: str | None, body: bytes) -> PannierError:
-    """The error for an answer that is none of an object; `wait` is its `retry-after`."""
-    said = f"{place} refuses ({status}): {detail_of(body)}"
+def refused(place: str, status: int, wait: float | None, body: bytes) -> PannierError:
+    """The error for an answer that is none of an object; `wait` is the seconds it asks for."""
+    detail = detail_of(body)
+    said = f"{place} refuses ({status}): {words(body) if detail is None else detail}"
     if status in ADVICE:
         said += f": {ADVICE[status]}"
     match status:
@@ -53,22 +54,25 @@ def refused(place: str, status: int, wait: str | None, body: bytes) -> PannierEr
             return PreconditionFailed()
         case 507:
             return StoreFull()
+        case 502 if detail is None:  # a proxy's: whoever is behind it starts anew, or is away
+            return StoreUnavailable(said)
+        case 503 if wait is None:
+            return StoreUnavailable(said)
         case 429 | 503:
-            return busy(said, wait)
+            return StoreBusy(said, wait)
     if status not in KINDS and status < 500:
         return StoreMisanswered(f"{said}: this is not how an objectstore answers: check endpoints")
     return KINDS.get(status, StoreUnavailable)(said)
 
 
-def busy(said: str, wait: str | None) -> PannierError:
-    if wait is None or not wait.isdecimal():
-        return StoreUnavailable(said)
-    return StoreBusy(said, float(wait))
-
-
-def detail_of(body: bytes) -> str:
-    """What the server says, in its own words where it has any."""
+def detail_of(body: bytes) -> str | None:
+    """What the server says as the protocol has it; None: something else has answered."""
     try:
         return msgspec.json.decode(body, type=_Failure).detail
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return repr(body[:120].decode("ascii", errors="replace")) if body else "without a word"
+        return None
+
+
+def words(body: bytes) -> str:
+    """How anything else that has answered puts it."""
+    return repr(body[:120].decode("ascii", errors="replace")) if body else "without a word"

@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from time import time
 from typing import Protocol
 
+from pannier_gateway.dates import seconds_to_wait
 from pannier_gateway.errors import ObjectExpired, ObjectNotFound, StoreMisanswered
 from pannier_gateway.stores import records
 from pannier_gateway.stores.connecting import Entrance, broken
@@ -90,7 +92,8 @@ class Server:
             absent = f"{self.place} has no {target}"
             expired = answer.headers.get(records.HEADER) == records.EXPIRED
             raise ObjectExpired(absent) if expired else ObjectNotFound(absent)
-        raise refused(self.place, answer.status, answer.headers.get("retry-after"), text)
+        wait = seconds_to_wait(answer.headers.get("retry-after"), time())
+        raise refused(self.place, answer.status, wait, text)
 
     def _object_missing(self, answer: Answer) -> bool:
         """The protocol gives no words to an object that is not there, but to all else. To HEAD it
