@@ -64,6 +64,7 @@ class Backing:
         self._disk = disk
         self._secrets = secrets
         self._shared = Shared(metrics.resilience, lag, disk, settings.data_dir)
+        self._shared.allot(settings.spool_size)
         self._resilience: dict[str, Resilience] = {}  # of buckets that are elsewhere
         metrics.certificates.watch(self.trusts.in_use)
 

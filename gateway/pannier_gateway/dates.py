@@ -6,6 +6,7 @@ from email.utils import formatdate
 from functools import lru_cache
 
 _SECOND_US = 1_000_000
+_LONGEST_WAIT = 1e9  # seconds: what more digits would make of it need not be a number
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _MONTH = r"(?P<month>[A-Z][a-z]{2})"
 _CLOCK = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
@@ -37,7 +38,7 @@ def seconds_to_wait(retry_after: str | None, now: float) -> float | None:
     seconds since the epoch."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return min(float(text), _LONGEST_WAIT)
     date = parse_date(text)
     return None if date is None else max(0.0, date / _SECOND_US - now)
 

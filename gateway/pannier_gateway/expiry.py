@@ -9,14 +9,15 @@ from pannier.protocol.expiration import Expiration, Policy
 from pannier_gateway.clock import Clock
 from pannier_gateway.config import model
 from pannier_gateway.config.model import Expiry, UsecaseConfig
-from pannier_gateway.errors import ExpirationRefused, PannierError
-from pannier_gateway.stores.base import Attributes, Record, Store
+from pannier_gateway.errors import BadRequest, ExpirationRefused, PannierError
+from pannier_gateway.stores.base import Attributes, Draft, Record, Store
 
 log = logging.getLogger("pannier.expiry")
 
 SECOND = 1_000_000
 LONGEST_DEBOUNCE = 24 * 3600 * SECOND
 SKEW = 300 * SECOND  # that the clocks of two gateways may differ
+LAST_MOMENT = 253_402_300_799 * SECOND  # of the year 9999
 MICROSECOND = timedelta(microseconds=1)
 WIRE_POLICY: dict[model.Policy, Policy] = {
     "Manual": "manual",
@@ -104,6 +105,16 @@ def extended(record: Record, now: int) -> int | None:
         return None
     debounce = min(idle // 4, LONGEST_DEBOUNCE)
     return now + idle if record.expires < now + idle - debounce else None
+
+
+def check_times(draft: Draft, now: int) -> None:
+    """Look at the times another gateway tells: some could not be told on. Raises BadRequest."""
+    if not 0 <= draft.created <= now + SKEW:
+        raise BadRequest(
+            f"created {draft.created / SECOND:.0f} s after 1970: check the clocks of both gateways"
+        )
+    if draft.expires is not None and not 0 <= draft.expires <= LAST_MOMENT:
+        raise BadRequest(f"a deadline {draft.expires / SECOND:.0f} s after 1970 is none")
 
 
 class Extender:

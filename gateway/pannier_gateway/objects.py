@@ -20,7 +20,7 @@ from pannier_gateway.errors import (
     ReadOnly,
     Suspended,
 )
-from pannier_gateway.expiry import Extender, Lifetimes, deadline, microseconds
+from pannier_gateway.expiry import Extender, Lifetimes, check_times, deadline, microseconds
 from pannier_gateway.metrics import Metrics
 from pannier_gateway.representation import Answer, Ask, answer
 from pannier_gateway.sealed import Sealed
@@ -146,15 +146,20 @@ class Objects:
         self._admit()
         return await self._store.head(path)
 
-    async def keep(self, path: str, body: Body, conditions: Conditions = UNCONDITIONAL) -> Record:
-        """Store what another gateway has made of a body. Raises what `put` raises."""
+    async def keep(
+        self, path: str, body: Body, conditions: Conditions = UNCONDITIONAL, opening: int = 0
+    ) -> Record:
+        """Store what another gateway has made of a body, behind an opening of so many bytes.
+
+        Raises what `put` raises.
+        """
         self._admit_write()
         if conditions.guards_writes:
             await self._check(path, conditions)
-        upload = Sealed(body, self._check_kept)
+        upload = Sealed(body, self._check_kept, opening)
         with self._parts.workers.budget.lease() as room:
             await granted(body.length, room, PASSING)
-            await upload.take_small()
+            await upload.begin()
             return await self._store.put(path, upload, upload.draft, conditions)
 
     async def touch(self, path: str, etag: str, expires: int) -> bool:
@@ -168,9 +173,10 @@ class Objects:
         if draft is None:
             self._rules.check(size)
             return
-        attributes = draft.attributes
+        attributes, now = draft.attributes, self._parts.clock()
         self._rules.check(max(size, attributes.original_size or 0))
-        self._lifetimes.check_deadline(attributes, draft.expires, self._parts.clock())
+        check_times(draft, now)
+        self._lifetimes.check_deadline(attributes, draft.expires, now)
 
     async def _check(self, path: str, conditions: Conditions) -> None:
         """Spare the sender of a body that would be refused; the store checks again, once it has it.

@@ -4,14 +4,21 @@ What a usecase does with bodies has been done where the body came from; what it 
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from awscrt.checksums import crc64nvme
 
 from pannier_gateway.errors import BadRequest
 from pannier_gateway.stores.base import Draft
-from pannier_gateway.stores.records import LENGTH, LONGEST_SEAL, Unreadable, unsealed
-from pannier_gateway.uploads import Body, check_whole
+from pannier_gateway.stores.records import (
+    LENGTH,
+    LONGEST_SEAL,
+    OPENING,
+    Unreadable,
+    read_opening,
+    unsealed,
+)
+from pannier_gateway.uploads import Body, chained, check_whole
 
 AT_ONCE = 128 * 1024  # bytes up to which a body is taken before it is stored
 HELD_BACK = LONGEST_SEAL + LENGTH  # bytes that may be the seal
@@ -21,23 +28,34 @@ Check = Callable[[int, Draft | None], None]
 
 
 class Sealed:
-    """A Source; `draft` is what its seal says, once the last byte has been taken."""
+    """A Source; `draft` is what its seal says, once the last byte has been taken, and before that
+    what its opening says, in so many bytes before those of the object."""
 
-    def __init__(self, body: Body, check: Check) -> None:
+    def __init__(self, body: Body, check: Check, opening: int = 0) -> None:
         self.whole: bytes | None = None
         self._body = body
         self._check = check
+        self._opening = opening
+        self._incoming = self._pieces()
         self._draft: Draft | None = None
 
     def __repr__(self) -> str:
         return f"<Sealed {'read' if self._draft else 'on its way'}>"
 
     def draft(self) -> Draft:
-        assert self._draft is not None  # a store asks once the last byte has come
+        """Raises BadRequest: nothing is known yet, for there was no opening."""
+        if self._draft is None:
+            raise BadRequest(f"a body of this length needs an opening ({OPENING})")
         return self._draft
 
-    async def take_small(self) -> None:
-        """Have all of a small body at hand. Raises BadRequest, and what the check raises."""
+    async def begin(self) -> None:
+        """Have the opening, and all of a small body, at hand.
+
+        Raises BadRequest, and what the check raises.
+        """
+        if self._opening:
+            self._draft = await self._opened()
+            self._check(0, self._draft)
         if self._body.length is not None and self._body.length <= AT_ONCE:
             self.whole = b"".join([piece async for piece in self])
 
@@ -47,7 +65,7 @@ class Sealed:
             return
         held: deque[bytes] = deque()
         waiting, size, checksum = 0, 0, 0
-        async for piece in self._pieces():
+        async for piece in self._incoming:
             held.append(piece)
             waiting += len(piece)
             while waiting - len(held[0]) >= HELD_BACK:
@@ -63,7 +81,19 @@ class Sealed:
         if rest:
             yield rest
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
+    async def _opened(self) -> Draft:
+        held = b""
+        async for piece in self._incoming:
+            held += piece
+            if len(held) >= self._opening:
+                break
+        self._incoming = chained(held[self._opening :], self._incoming)
+        try:
+            return read_opening(held[: self._opening])
+        except Unreadable as error:
+            raise BadRequest(str(error)) from error
+
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
         """All of the body. Raises BadRequest where it ends too early."""
         size = 0
         async for piece in self._body:

@@ -1,6 +1,7 @@
 """Settings of one process: arguments, or the environment, or defaults; in that order."""
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -35,6 +36,7 @@ PANNIER_MANIFESTS, PANNIER_CONFIG and PANNIER_SECRETS_DIR count here too.
 
 MOST_WORKERS = 256
 LAST_PORT = 65535
+SHIFTS = {"Mi": 20, "Gi": 30, "Ti": 40}
 SOURCES = ("--manifests", "--config")  # one of them given, the environment's other one is out
 
 
@@ -55,7 +57,7 @@ class Address(NamedTuple):
 class Settings(Struct, frozen=True, kw_only=True):
     """What the process is told at its start; everything else is configuration, and may change.
 
-    `drain` and `sweep_interval` are seconds.
+    `drain` and `sweep_interval` are seconds, `spool_size` is bytes.
     """
 
     manifests: Path | None
@@ -64,6 +66,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     claims_dir: Path | None
     secrets_dir: Path | None
     durability: Literal["full", "relaxed"]
+    spool_size: int
     listen: Address
     admin_listen: Address
     socket: Path | None
@@ -215,6 +218,14 @@ def add_storage(parser: Parser) -> None:
         "(default: full)",
     )
     add(
+        "--spool-size",
+        type=size,
+        default=2 << 30,
+        metavar="SIZE",
+        help="what the data directory has room for, like 512Mi or 4Gi: half of it may go to bodies "
+        "that may have to be sent again (default: 2Gi)",
+    )
+    add(
         "--sweep-interval",
         type=interval,
         default=30.0,
@@ -325,6 +336,14 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_WORKERS):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_WORKERS}")
     return int(text)
+
+
+def size(text: str) -> int:
+    """Bytes, from a size as manifests write it."""
+    found = re.fullmatch("([1-9][0-9]{0,6})(Mi|Gi|Ti)", text, re.ASCII)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size in Mi, Gi or Ti, like 2Gi")
+    return int(found[1]) << SHIFTS[found[2]]
 
 
 def interval(text: str) -> float:

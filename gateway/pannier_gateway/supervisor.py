@@ -68,6 +68,7 @@ class Supervisor:
         self._overview = overview
         self._ending = asyncio.Event()
         self._running: dict[int, Process] = {}
+        self._keepers: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
         return f"<Supervisor of {sorted(self._running)}>"
@@ -82,10 +83,10 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._end_them())
             first, *others = [asyncio.Event() for _ in range(self._settings.workers)]
-            group.create_task(self._keep(1, first))
+            self._keepers.append(group.create_task(self._keep(1, first)))
             await first.wait()  # so that a mistake is told once
             for number, up in enumerate(others, 2):
-                group.create_task(self._keep(number, up))
+                self._keepers.append(group.create_task(self._keep(number, up)))
             for up in others:
                 await up.wait()
             if not self._ending.is_set():
@@ -151,16 +152,15 @@ class Supervisor:
 
     async def _end_them(self) -> None:
         await self._ending.wait()
-        ending = list(self._running.values())
-        for process in ending:
+        for process in self._alive():
             process.terminate()
-        waits = [asyncio.create_task(process.wait()) for process in ending]
-        if waits:
-            await asyncio.wait(waits, timeout=self._settings.drain + GRACE_SECONDS)
-        for process in ending:
-            if process.returncode is None:
-                log.error("worker killed", extra={"pid": process.pid})
-                process.kill()
+        await asyncio.wait(self._keepers, timeout=self._settings.drain + GRACE_SECONDS)
+        for process in self._alive():  # among them those that were just being started then
+            log.error("worker killed", extra={"pid": process.pid})
+            process.kill()
+
+    def _alive(self) -> list[Process]:
+        return [each for each in self._running.values() if each.returncode is None]
 
 
 @contextmanager

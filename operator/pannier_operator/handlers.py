@@ -33,13 +33,15 @@ async def following(
     access: Callable[[], Awaitable[Access]],
     namespaces: Collection[str],
     news: News,
+    relisted: Callable[[], None],
 ) -> AsyncIterator[Collection[Task]]:
     """Tell `news` of whatever changes, until one of the tasks that are yielded is done.
 
-    One is when the process is told to end (SIGTERM, SIGINT), or when a watch is broken for good:
-    why, is raised when the block is left.
+    Whenever a kind was listed `relisted` is called: of what was deleted since it was last watched
+    nobody tells. One task is done when the process is told to end (SIGTERM, SIGINT), or when a
+    watch is broken for good: why, is raised when the block is left.
     """
-    before, logins = asyncio.all_tasks(), Logins(access)
+    before, logins = asyncio.all_tasks(), Logins(access, relisted)
     roots, over = list[Task](), list[Task]()
     try:
         roots += await kopf.spawn_tasks(
@@ -76,8 +78,11 @@ async def _end(roots: Collection[Task], logins: "Logins", before: Collection[Tas
 class Logins:
     """The sessions that kopf has been given, one after the other."""
 
-    def __init__(self, access: Callable[[], Awaitable[Access]]) -> None:
+    def __init__(
+        self, access: Callable[[], Awaitable[Access]], relisted: Callable[[], None]
+    ) -> None:
         self._access = access
+        self._relisted = relisted
         self._sessions: list[aiohttp.ClientSession] = []
 
     def __repr__(self) -> str:
@@ -86,7 +91,7 @@ class Logins:
     async def log_in(self, **_: object) -> kopf.AiohttpSession:
         """Another session, for as long as its token is good."""
         access = await self._access()
-        session = _session(access)
+        session = _session(access, self._relisted)
         self._sessions = [each for each in self._sessions if not each.closed] + [session]
         return kopf.AiohttpSession(
             server=access.server,
@@ -127,7 +132,9 @@ def settings() -> kopf.OperatorSettings:
     found.peering.standalone = True  # else another operator's peering object could pause this one
     found.scanning.disabled = True  # the CRDs are known and there: no permission to look for them
     found.posting.enabled = False
-    found.persistence.finalizer = "pannier.dev/unused"  # kopf takes its own off when it sees it
+    found.persistence.finalizer = (
+        "/"  # kopf takes its own off where it sees it: none can be named so
+    )
     found.persistence.diffbase_storage = _NoDiffs()
     found.watching.server_timeout = 600
     found.watching.client_timeout = 660
@@ -164,7 +171,7 @@ class _NoDiffs(kopf.DiffBaseStorage):
         return None
 
 
-def _session(access: Access) -> aiohttp.ClientSession:
+def _session(access: Access, relisted: Callable[[], None]) -> aiohttp.ClientSession:
     known = kopf.ConnectionInfo(
         server=access.server,
         ca_path=access.ca_path,
@@ -176,4 +183,23 @@ def _session(access: Access) -> aiohttp.ClientSession:
         private_key_path=access.key_path,
     )
     connector = aiohttp.TCPConnector(limit=0, ssl=known.as_ssl_context())
-    return aiohttp.ClientSession(connector=connector, headers=known.as_http_headers() | PLAIN)
+    return aiohttp.ClientSession(
+        connector=connector,
+        headers=known.as_http_headers() | PLAIN,
+        trace_configs=[_tracing(relisted)],
+    )
+
+
+def _tracing(relisted: Callable[[], None]) -> aiohttp.TraceConfig:
+    """Calls `relisted` for a list's first page: what it holds, and the watch's begin, are fixed."""
+
+    async def ended(
+        _session: aiohttp.ClientSession, _context: object, end: aiohttp.TraceRequestEndParams
+    ) -> None:
+        begins = end.method == "GET" and not {"watch", "continue"} & end.url.query.keys()
+        if begins and end.response.ok:
+            relisted()
+
+    found = aiohttp.TraceConfig()
+    found.on_request_end.append(ended)
+    return found

@@ -79,7 +79,7 @@ class Usecases(Collector):
             usecases.add_metric(labels, count)
         size = GaugeMetricFamily(
             "pannier_operator_config_bytes",
-            "Size of the configuration published in a namespace; beyond 921,600 a change is refused.",
+            "Size of a namespace's published configuration; beyond 921,600 a change is refused.",
             labels=("namespace",),
         )
         for namespace, count in self._bytes.items():

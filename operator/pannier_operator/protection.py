@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import msgspec
 
-from pannier_operator.api import BUCKETS, USECASES, Cluster, ClusterError, Json, Refused
+from pannier_operator.api import BUCKETS, USECASES, Cluster, ClusterError, Json
 from pannier_operator.world import Metadata
 
 log = logging.getLogger("pannier.operator")
@@ -36,18 +36,19 @@ async def let_go(cluster: Cluster, namespaces: Collection[str]) -> None:
 
     Without Usecases there is no work, and so nobody else to do it. What fails is left as it is.
     """
-    for scope in (*namespaces,) or (None,):
-        with suppress(ClusterError):
-            if await _is_gone(cluster, f"{USECASES.path(scope)}?limit=1"):
+    with suppress(ClusterError):
+        if await _is_gone(cluster):
+            for scope in (*namespaces,) or (None,):
                 await _free(cluster, scope)
 
 
-async def _is_gone(cluster: Cluster, path: str) -> bool:
-    try:
-        await cluster.get(path)
-    except Refused as refusal:
-        return refusal.status == 404
-    return False
+async def _is_gone(cluster: Cluster) -> bool:
+    """Whether the cluster says what it serves, and no Usecases: a 404 may come from anywhere."""
+    served = set[str]()
+    for version in (await cluster.get(f"/apis/{USECASES.group}")).get("versions", ()):
+        listed = await cluster.get(f"/apis/{version['groupVersion']}")
+        served |= {each["name"] for each in listed.get("resources", ())}
+    return BUCKETS.plural in served and USECASES.plural not in served
 
 
 async def _free(cluster: Cluster, scope: str | None) -> None:
@@ -55,7 +56,12 @@ async def _free(cluster: Cluster, scope: str | None) -> None:
         for item in page:
             bucket = msgspec.convert(item["metadata"], Metadata)
             if bucket.deletion_timestamp is not None and is_amiss(bucket, in_use=False):
-                manifest = BUCKETS.object(bucket.namespace, bucket.name)
-                await cluster.patch(manifest, mended(bucket, in_use=False))
-                key = f"{bucket.namespace}/{bucket.name}"
-                log.info("bucket freed, there are no usecases any more", extra={"bucket": key})
+                with suppress(ClusterError):  # one must not keep the others
+                    await _release(cluster, bucket)
+
+
+async def _release(cluster: Cluster, bucket: Metadata) -> None:
+    manifest = BUCKETS.object(bucket.namespace, bucket.name)
+    await cluster.patch(manifest, mended(bucket, in_use=False))
+    key = f"{bucket.namespace}/{bucket.name}"
+    log.info("bucket freed, there are no usecases any more", extra={"bucket": key})

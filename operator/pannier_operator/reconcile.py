@@ -9,6 +9,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Iterable
+from contextlib import suppress
 from time import monotonic
 
 from pannier_operator.api import BUCKETS, USECASES, ClusterError
@@ -26,6 +27,7 @@ from pannier_operator.world import View, World
 log = logging.getLogger("pannier.operator")
 
 WORKERS = 4
+RELIST_SECONDS = 1  # in which the kinds are listed one after the other
 
 
 class Reconciler:
@@ -50,6 +52,7 @@ class Reconciler:
         self._hinted: dict[str, float] = {}
         self._news: dict[str, list[tuple[str, str]]] = {}
         self._listing = False
+        self._relisted = asyncio.Event()
         self._pulse = Pulse(resync)
         metrics.watch_queue(self._queue)
 
@@ -69,6 +72,10 @@ class Reconciler:
         self._snapshots.pop(namespace, None)
         self._queue.add(namespace)
 
+    def relisted(self) -> None:
+        """A watch has begun anew: what was deleted before that is not told, so look soon."""
+        self._relisted.set()
+
     def ailing(self) -> str | None:
         """Why this process had better be started anew; None while it does its work."""
         return self._pulse.ailing(self._queue.age())
@@ -83,7 +90,11 @@ class Reconciler:
 
     async def _resync_forever(self) -> None:
         while True:
-            await asyncio.sleep(self._resync * random.uniform(0.9, 1.1))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._resync * random.uniform(0.9, 1.1)):
+                    await self._relisted.wait()
+                await asyncio.sleep(RELIST_SECONDS)
+            self._relisted.clear()
             await self._look_at_everything()
 
     async def _look_at_everything(self) -> None:

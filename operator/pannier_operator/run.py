@@ -76,8 +76,9 @@ class Operator:
             self._settings.resync,
         )
         access, namespaces = self._connection.access, self._settings.namespaces
+        news, relisted = reconciler.news, reconciler.relisted
         async with (
-            handlers.following(access, namespaces, reconciler.news) as watching,
+            handlers.following(access, namespaces, news, relisted) as watching,
             asyncio.TaskGroup() as group,
         ):
             working = group.create_task(reconciler.run())

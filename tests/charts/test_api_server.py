@@ -11,9 +11,11 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
+from pannier_operator.api import BUCKETS
 from pannier_operator.command import Parser
 from pannier_operator.injector.settings import Settings, settings_of
 from pannier_operator.injector.settings import add_options as injector_options
+from pannier_operator.protection import FINALIZER
 from support.charts import (
     CASES,
     CHART,
@@ -41,12 +43,14 @@ from support.manifests import bucket, usecase
 from support.operators import Place, eventually, logged, process
 from support.page import inline, typed
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(240)]
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 NAMESPACES = (NAMESPACE, "team-a", "team-b")
 DEFINITIONS = ("buckets.pannier.dev", "usecases.pannier.dev")
 OWNER = "--output=jsonpath={.metadata.ownerReferences[*].kind}"
+FREE = {"finalizers": None}
+THEIRS = "example.com/theirs"
 FOREIGN = {  # kinds of others that the chart makes objects of, here without a schema
     "monitoring.coreos.com": ("PodMonitor", "ServiceMonitor", "PrometheusRule"),
     "cert-manager.io": ("Certificate", "Issuer"),
@@ -83,16 +87,28 @@ def definition(group: str, kind: str) -> Json:
 
 @pytest.fixture
 def clean_plane(plane: ControlPlane) -> Iterator[ControlPlane]:
-    """The same, on which afterwards nothing is left of any release."""
+    """The same, on which before and afterwards nothing is left of any release."""
+    sweep(plane)
     yield plane
+    sweep(plane)
+
+
+def sweep(plane: ControlPlane) -> None:
+    """Take away all releases, CRDs and all: a test that broke off may have left them."""
     for release in helm("list", "-n", NAMESPACE, "-q", kubeconfig=plane.kubeconfig).split():
         uninstall(plane, release)
+    with plane.api() as api:
+        left = api.request("GET", BUCKETS.path(None)).body.get("items", ())
+    held = [each["metadata"] for each in left if each["metadata"].get("finalizers")]
+    for found in held:  # by a finalizer, and with it its CRD
+        Place(plane, found["namespace"]).patch("Bucket", found["name"], metadata=FREE)
     plane.kubectl("delete", "crd", *DEFINITIONS, "--ignore-not-found")
 
 
 @contextmanager
 def installed(plane: ControlPlane, values: Path, *arguments: str) -> Iterator[str]:
     """A release with `values`, gone afterwards, CRDs and all; its name."""
+    sweep(plane)
     release = f"r{secrets.token_hex(3)}"
     given = ("--namespace", NAMESPACE, "--values", str(values), "--set=crds.keep=false")
     helm("install", release, str(CHART), *given, *arguments, kubeconfig=plane.kubeconfig)
@@ -423,9 +439,13 @@ def test_each_line_of_the_page_on_uninstalling_goes_as_far_as_it_says(
         eventually(lambda: ("Normal", "Suspended", "Usecase/attachments") in place.events)
 
     helm(*uninstalling, kubeconfig=clean_plane.kubeconfig)
+    place.patch("Bucket", "main", metadata={"finalizers": [FINALIZER, THEIRS]})
     clean_plane.kubectl(*deleting[1:], "--wait=false")
-    assert "main" in place.found("Bucket")
     clean_plane.kubectl(*letting_go, f"--namespace={place.namespace}")
+    assert place.found("Bucket")["main"]["metadata"]["finalizers"] == [THEIRS]
+    with pytest.raises(Refused):
+        clean_plane.kubectl(*letting_go, f"--namespace={place.namespace}")
+    place.patch("Bucket", "main", metadata=FREE)
     assert place.found("Bucket") == {}
     clean_plane.kubectl(*dropping[1:])
     assert "pannier" not in clean_plane.kubectl("get", "crd", "--output=name")

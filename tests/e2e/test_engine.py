@@ -12,7 +12,7 @@ from support import example
 from support.cluster import ControlPlane, running
 from support.node import ADDRESS
 from support.operators import eventually
-from support.pods import CONNECT, INJECTED, RESTRICTED, Shop
+from support.pods import CONNECT, INJECTED, RESTRICTED, Json, Pod, Shop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -22,6 +22,7 @@ NEW_KEYS = ("AKIAPANNIERROTATED", "another/secret+key of the tests")
 PORT = 7070
 STORE = f"{CONNECT}print(attachments.put(b'kept', 'letter'))\n"
 READ = f"{CONNECT}print(attachments.get('letter').payload.read())\n"
+OBJECT = "$PANNIER_URL/v1/objects/attachments/_/letter"
 
 
 @contextmanager
@@ -62,6 +63,21 @@ def manifests(namespace: str, keys: tuple[str, str]) -> str:
     return changed
 
 
+def beside(name: str) -> tuple[Json, Json]:
+    """A Bucket and a Usecase of that name, which need nothing of the engine."""
+    head = {"apiVersion": "pannier.dev/v1alpha1", "metadata": {"name": name}}
+    return (
+        head | {"kind": "Bucket", "spec": {"type": "Filesystem"}},
+        head | {"kind": "Usecase", "spec": {"bucketRef": {"name": name}}},
+    )
+
+
+def asked(pod: Pod) -> str:
+    """What the gateway says to whoever reads, and the status behind it."""
+    within = ("exec", pod.name, "--container=application", "--", "sh", "-c")
+    return pod.shop.kubectl(*within, f'curl -sS -w " %{{http_code}}" "{OBJECT}"')
+
+
 @pytest.fixture
 def shop(installed: ControlPlane) -> Shop:
     """A namespace of which objects are in that engine."""
@@ -83,6 +99,27 @@ def test_a_running_gateway_takes_up_a_secret_that_rotates(shop: Shop, folder: Pa
 
         eventually(lambda: not pod.refused(READ), seconds=90)
         assert pod.run(READ) == "b'kept'\n"
+    assert pod.restarts == 0
+    shop.kubectl("delete", "usecases,buckets", "--all")
+
+
+def test_a_secret_that_is_late_keeps_its_bucket_waiting_and_not_the_pod(
+    shop: Shop, folder: Path
+) -> None:
+    shop.kubectl("delete", "secret", "store-keys")
+    shop.apply(*beside("local"))
+    shop.until_ready("local")
+    with engine(folder / "awaiting", LISTED_KEYS):
+        pod = shop.start_pod("early")
+        told = asked(pod)
+        assert told.endswith(" 502")
+        assert "store-keys/AWS_ACCESS_KEY_ID" in told
+        assert pod.run(STORE.replace("attachments", "local")) == "letter\n"
+
+        shop.kubectl("apply", "--filename=-", given=manifests(shop.namespace, LISTED_KEYS))
+
+        eventually(lambda: asked(pod).endswith(" 404"), seconds=90)
+        assert pod.run(STORE + READ) == "letter\nb'kept'\n"
     assert pod.restarts == 0
     shop.kubectl("delete", "usecases,buckets", "--all")
 

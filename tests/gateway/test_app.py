@@ -120,6 +120,13 @@ def committers() -> int:
     return sum(thread.name == "pannier-commit" for thread in threading.enumerate())
 
 
+async def test_the_size_of_the_spool_is_obeyed(tmp_path: Path) -> None:
+    async with gateway_in(tmp_path, *MAIN, more=["--spool-size", "8Mi"]) as place:
+        shared = place.gateway._backing._shared
+
+        assert shared.spool.limits.disk == shared.parts.limits.disk == 2 << 20
+
+
 # Which stores are open
 
 

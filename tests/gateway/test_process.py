@@ -189,6 +189,7 @@ def test_it_can_be_told_everything_by_its_environment(
     assert line["target"] == path
     assert line["status"] == 200
     assert (line["bytes_in"], line["level"]) == (8, "debug")
+    assert "detail" not in line
     assert "sesame" not in gateway.log.read_text()
     assert "contents" not in gateway.log.read_text()
 
@@ -201,6 +202,15 @@ def test_success_is_not_logged_unless_asked_for(tmp_path: Path) -> None:
 
     ended = [each for each in events(gateway) if each["event"] == "request ended"]
     assert [each["status"] for each in ended] == [404]
+
+
+def test_a_refused_request_is_logged_with_what_its_client_was_told(tmp_path: Path) -> None:
+    with running_gateway(tmp_path / "data") as gateway:
+        refused = exchange(gateway.url, "PUT", "/v1/objects/nobodys/_/k", body=b"x")
+
+    (line,) = (event for event in events(gateway) if event["event"] == "request ended")
+    assert "'nobodys' is not declared" in line["detail"]
+    assert line["detail"] in refused.detail
 
 
 def test_it_serves_a_configuration_as_the_operator_writes_it(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ ALL = {
     "tls-dir": "tls",
     "tls-clients": "clients.yaml",
     "durability": "relaxed",
+    "spool-size": "512Mi",
     "listen": "[::1]:0",
     "admin-listen": "localhost:9",
     "socket": "/run/pannier.sock",
@@ -117,6 +118,18 @@ def test_a_port_above_the_last_one_is_told_as_such() -> None:
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1e12", ""])
 def test_what_is_no_time_is_refused(option: str, text: str) -> None:
     assert f"{option}: {text!r} is not a number of seconds" in refusal(*SOME, f"{option}={text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1Mi", 1 << 20), ("2Gi", 2 << 30), ("9999999Ti", 9999999 << 40)]
+)
+def test_sizes_are_written_as_in_manifests(text: str, size: int) -> None:
+    assert parse_settings([*SOME, "--spool-size", text], {}).spool_size == size
+
+
+@pytest.mark.parametrize("text", ["2", "2G", "0Mi", "-1Gi", "1.5Gi", "2gi", "2Gi ", "٣Gi", ""])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    assert f"--spool-size: {text!r} is not a size in" in refusal(*SOME, f"--spool-size={text}")
 
 
 @pytest.mark.parametrize(

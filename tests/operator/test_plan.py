@@ -167,6 +167,7 @@ def test_secrets_are_named_and_not_looked_at() -> None:
     resolved = findings(found, "main")[Type.RESOLVED_REFS]
     assert resolved[1:3] == (True, Reason.SECRET_UNKNOWN)
     assert "keys, mtls" in resolved.message
+    assert "answer 502" in resolved.message
 
 
 def test_the_status_tells_what_gateways_are_told_and_not_what_is_asked_for() -> None:

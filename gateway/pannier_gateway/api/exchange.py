@@ -45,6 +45,7 @@ class Exchange:
         "_requests",
         "_sent",
         "_started",
+        "detail",
         "keep_alive",
         "method",
         "operation",
@@ -63,6 +64,7 @@ class Exchange:
         self.operation = "unknown"
         self.status = CLIENT_LEFT  # until a head is sent
         self.keep_alive = False
+        self.detail: str | None = None  # why it was refused
         self.ordinary = False  # whatever its status, not worth a line
         self.pacer: Pacer | None = None  # of the usecase, where it is one
         self._requests = requests
@@ -225,7 +227,7 @@ class Exchange:
         return head
 
     def _fields(self, status: int, seconds: float) -> dict[str, object]:
-        return {
+        fields: dict[str, object] = {
             "method": self.method,
             "target": self.request.raw_path,
             "usecase": self.usecase,
@@ -235,6 +237,7 @@ class Exchange:
             "bytes_in": self.received,
             "bytes_out": self._sent,
         }
+        return fields if self.detail is None else fields | {"detail": self.detail}
 
 
 def level_of(status: int) -> int:

@@ -68,7 +68,7 @@ def read(path: Path) -> Files:
     try:
         files = tuple((str(label), file.read_bytes()) for label, file in _members(path))
     except OSError as error:
-        problem = Problem(str(path), 0, "", f"cannot be read: {error.strerror}")
+        problem = Problem(str(error.filename or path), 0, "", f"cannot be read: {error.strerror}")
         raise ManifestErrors([problem]) from error
     if not files:
         raise ManifestErrors([Problem(str(path), 0, "", "holds no .yaml, .yml or .json file")])

@@ -31,7 +31,7 @@ class SpoolLimits(Struct, frozen=True):
     memory_each: int = MIB
     memory: int = 32 * MIB
     disk_each: int = 512 * MIB
-    disk: int = 2048 * MIB
+    disk: int = 512 * MIB
 
 
 class Spool:

@@ -38,7 +38,7 @@ from pannier_gateway.stores.base import Source, Store
 from pannier_gateway.stores.provision import Attempt
 
 MORE_FOR_STREAMS = 2  # attempts
-PARTS = SpoolLimits(memory_each=8 * MIB, memory=16 * MIB, disk_each=2048 * MIB)  # of uploads
+PARTS = SpoolLimits(memory_each=8 * MIB, memory=16 * MIB, disk_each=512 * MIB)  # of uploads
 
 E = TypeVar("E")
 T = TypeVar("T")
@@ -68,6 +68,11 @@ class Shared:
 
     def __repr__(self) -> str:
         return f"<Shared {self.bodies}, {self.spool}>"
+
+    def allot(self, size: int) -> None:
+        """Of `size` bytes on disk both spools may take half together: objects need the rest."""
+        for spool in (self.spool, self.parts):
+            spool.limits = replace(spool.limits, disk_each=size // 4, disk=size // 4)
 
 
 class Resilience:

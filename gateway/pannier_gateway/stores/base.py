@@ -5,6 +5,7 @@ Paths are flat text, compared and listed by their UTF-8 bytes; a store gives no 
 Beside what it says of itself, any method may raise StoreUnavailable or Damaged.
 """
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol, runtime_checkable
@@ -17,6 +18,8 @@ from pannier_gateway.span import Span
 
 Buffer = bytes | memoryview
 
+_ETAG = re.compile(r"[!#-~]*")
+
 
 class Attributes(Struct, frozen=True, omit_defaults=True):
     """What is kept beside the bytes and means nothing to a store."""
@@ -25,6 +28,7 @@ class Attributes(Struct, frozen=True, omit_defaults=True):
     encoding: Literal["zstd"] | None = None
     by_client: bool = False  # the encoding is the client's own: the bytes are as it sent them
     original_size: int | None = None  # bytes before encoding; None: not encoded, or not known
+    foreign_encoding: str | None = None  # that others gave it: told to readers, never decoded
     decodable: bool = True  # False: the encoding takes more memory to decode than readers get
     policy: Policy = "manual"
     after: int | None = None  # of the policy, in microseconds
@@ -150,6 +154,11 @@ class Sweepable(Protocol):
     async def sweep(self, limit: int) -> int:
         """Delete at most `limit` expired objects; how many there were."""
         ...
+
+
+def is_etag(text: str) -> bool:
+    """Whether an answer can hold it between quotes (RFC 9110, section 8.8.3; ASCII alone)."""
+    return bool(_ETAG.fullmatch(text))
 
 
 def encoded_etag(etag: str) -> str:

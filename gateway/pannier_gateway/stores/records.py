@@ -12,12 +12,13 @@ import msgspec
 from awscrt.checksums import crc64nvme
 from msgspec import Struct
 
-from pannier_gateway.stores.base import Draft, Page, Record
+from pannier_gateway.stores.base import Draft, Page, Record, is_etag
 
 HEADER = "x-pannier-record"
 VERSION = "1"  # what is asked with, and what a gateway says that can be asked so
 ABSENT, EXPIRED = "absent", "expired"  # what it says of an object that is not there
 
+OPENING = "x-pannier-opening"  # bytes before those of an upload that say what is known beforehand
 LENGTH = 4  # bytes at the end of a sealed body that tell how long the seal is
 LONGEST_SEAL = 64 * 1024
 
@@ -48,9 +49,12 @@ def written(record: Record) -> str:
 def read(text: str) -> Record:
     """Raises Unreadable."""
     try:
-        return msgspec.msgpack.decode(b64decode(text, validate=True), type=Record)
+        found = msgspec.msgpack.decode(b64decode(text, validate=True), type=Record)
     except (binascii.Error, ValueError) as error:
         raise Unreadable(f"{HEADER} holds no record: {error}") from error
+    if not is_etag(found.etag):
+        raise Unreadable(f"{HEADER} holds an etag that is none: {found.etag[:40]!r}")
+    return found
 
 
 def written_page(page: Page) -> bytes:
@@ -63,6 +67,20 @@ def read_page(data: bytes) -> Page:
         return msgspec.msgpack.decode(data, type=Page)
     except ValueError as error:
         raise Unreadable(f"no page of records: {error}") from error
+
+
+def opening(draft: Draft) -> bytes:
+    """What comes before the bytes of an upload: stores that want to be told when it begins have
+    it from there. The seal has the last word."""
+    return msgspec.msgpack.encode(draft)
+
+
+def read_opening(data: bytes) -> Draft:
+    """Raises Unreadable."""
+    try:
+        return msgspec.msgpack.decode(data, type=Draft)
+    except ValueError as error:
+        raise Unreadable(f"the body does not begin as its head says: {error}") from error
 
 
 def sealed(draft: Draft, checksum: int) -> bytes:

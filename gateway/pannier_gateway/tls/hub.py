@@ -64,11 +64,17 @@ class Hub:
     async def _look_again_and_again(self) -> None:
         while True:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # the outermost loop of a task: the next rules are to be looked at
+                log.exception("clients not understood")
 
-    def _renew(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+    def _renew(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> int | None:
         """A handshake begins, on the context that the listener was opened with."""
+        if connection.session_reused:  # as TLS 1.2 can: nobody would look at its certificate again
+            return ssl.AlertDescription.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
         connection.context = self.trust()
+        return None
 
 
 def hub_of(settings: Settings) -> Hub | None:

@@ -38,7 +38,8 @@ class Material(Struct, frozen=True):
         return {name: first_end(pem) for name, pem in given.items() if pem is not None}
 
     def load_into(self, context: ssl.SSLContext) -> None:
-        """Have `context` show the certificate. Raises ssl.SSLError where the two do not fit."""
+        """Have `context` show the certificate. Raises ssl.SSLError where the two do not fit,
+        ValueError where the key is encrypted."""
         if self.certificate is None or self.key is None:
             return
         with TemporaryDirectory(prefix="pannier-") as folder:  # ssl takes files alone
@@ -46,7 +47,7 @@ class Material(Struct, frozen=True):
             for file, pem in files.items():
                 file.touch(mode=0o600)
                 file.write_bytes(pem)
-            context.load_cert_chain(*map(str, files))
+            context.load_cert_chain(*map(str, files), password=refuse_to_ask)
 
 
 def read_material(config: TlsConfig, files: Files) -> Material:
@@ -70,7 +71,13 @@ def read_authority(config: TlsConfig, files: Files) -> str | None:
 
 
 def text_of(pem: bytes) -> str:
-    return pem.decode("ascii", errors="replace")
+    """Without what is not ASCII: that stands in comments, and ssl takes none of it."""
+    return pem.decode("ascii", errors="ignore")
+
+
+def refuse_to_ask() -> str:
+    """Instead of ssl, which would wait for somebody at the terminal. Raises ValueError."""
+    raise ValueError(f"{KEY} is encrypted: it has to be a key without a passphrase")
 
 
 def first_end(pem: bytes) -> float:

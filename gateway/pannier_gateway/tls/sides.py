@@ -9,7 +9,15 @@ from typing import Protocol
 
 from pannier_gateway.config.model import TlsConfig
 from pannier_gateway.errors import StoreRefused
-from pannier_gateway.tls.material import CA, CERTIFICATE, KEY, Files, Material, read_material
+from pannier_gateway.tls.material import (
+    CA,
+    CERTIFICATE,
+    KEY,
+    Files,
+    Material,
+    read_material,
+    text_of,
+)
 
 VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 STRICT = ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN  # as Python demands from 3.13 on
@@ -30,7 +38,7 @@ class Side(Protocol):
         ...
 
     def context(self, material: Material) -> ssl.SSLContext:
-        """Raises ssl.SSLError, ValueError."""
+        """Raises ValueError, and OSError, which ssl.SSLError is one of."""
         ...
 
 
@@ -80,7 +88,7 @@ class ServerSide:
             )
         except OSError as error:
             raise StoreRefused(f"{error.filename} can't be read: {error.strerror}") from error
-        return Material(authority.decode("ascii", errors="replace"), certificate, key)
+        return Material(text_of(authority), certificate, key)
 
     def context(self, material: Material) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -96,7 +96,10 @@ class Trust:
             log.warning("the store is not verified", extra={"user": self.label})
         while True:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
-            await self.look(attempt)
+            try:
+                await self.look(attempt)
+            except Exception:  # the outermost loop of a task: the next files are to be looked at
+                log.exception("certificates not understood", extra={"user": self.label})
 
     async def look(self, attempt: Attempt) -> None:
         """Look at the files once."""
@@ -124,7 +127,7 @@ class Trust:
         place = self._side.place
         try:
             made = InForce(material, self._side.context(material), material.expiries)
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError, and so is a full disk
+        except (OSError, ValueError, TypeError) as error:  # SSLError and a full disk are OSErrors
             raise StoreRefused(f"the certificates of {place} can't be used: {error}") from error
         if self._over(made):
             ended = shown(made.expiries["certificate"])

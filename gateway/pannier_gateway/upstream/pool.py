@@ -133,7 +133,7 @@ class Pool:
             raise ConnectTimedOut(f"{self._name} let nobody in within {seconds:g} s") from error
         except ssl.SSLError as error:
             raise TlsFailed(f"TLS with {self._name} failed: {error}") from error
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a UnicodeError is for names that can't be one
             raise ConnectFailed(f"no connection to {self._name}: {error}") from error
 
     async def _open(self) -> Connection:

@@ -133,10 +133,11 @@ def _label(given: Sidecar) -> str:
 def of_bucket() -> dict[str, str]:
     """What the expressions on mounts know, beside the pod, of the Bucket."""
     volume = f"object.spec.volumes.filter(v, v.name == {quoted(SECRETS)})"
+    sources = "variables.volume[0].?projected.?sources.orValue([])"
     return {
         "wanted": f"{takes_one()} && variables.place >= 0 && {_selected()}",
         "volume": f"has(object.spec.volumes) ? {volume} : []",
-        "sources": "size(variables.volume) > 0 ? variables.volume[0].projected.sources : []",
+        "sources": f"size(variables.volume) > 0 ? {sources} : []",
         "keys": " + ".join(_keys()),
         "fresh": f"variables.wanted ? variables.keys.distinct().filter(k, !{_mounted()}) : []",
         "claim": 'params.spec.?filesystem.?claimName.orValue("")',
@@ -239,6 +240,7 @@ def rules() -> dict[str, str]:
     on_the_node = "has(object.spec.hostNetwork) && object.spec.hostNetwork"
     chosen = f"{_texts(patch.PORTS)}.all(k, k in variables.annotations)"
     return {_absent_or_accepted(each): each.complaint for each in OPTIONS} | {
+        _ours_alone(): patch.NAMED,
         f'{unlabelled} || {label} in ["true", "false"]': NEITHER,
         f"variables.annotations.all(k, {known})": UNKNOWN,
         f"{port} != {admin_port}": patch.SAME_PORT,
@@ -249,6 +251,14 @@ def rules() -> dict[str, str]:
 
 def _absent_or_accepted(option: Option) -> str:
     return f"!({quoted(option.annotation)} in variables.annotations) || ({_accepted(option)})"
+
+
+def _ours_alone() -> str:
+    """Whether volumes with the gateway's names are the gateway's, which mounts all that it has."""
+    named = f"v.name in {_texts(patch.RESERVED)} || v.name.startsWith({quoted(CLAIM)})"
+    mounts = "variables.inits[variables.place].?volumeMounts.orValue([])"
+    ours = f"object.spec.volumes.all(v, !({named}) || {mounts}.exists(m, m.name == v.name))"
+    return f"variables.place < 0 || !has(object.spec.volumes) || {ours}"
 
 
 def _free() -> str:

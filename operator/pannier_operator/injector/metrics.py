@@ -52,6 +52,10 @@ class Metrics:
         for result in ("unchanged", "loaded", "failed"):
             self.certificates.labels(result)
 
+    def malformed(self) -> None:
+        """Count a review whose body never came whole."""
+        self._reviews.labels("malformed").inc()
+
     @contextmanager
     def review(self) -> Iterator[Review]:
         """The time of one review."""

@@ -78,8 +78,8 @@ OPTIONS = (
         name="spool-size",
         pattern=_SIZE,
         allowed="a size in Mi or Gi, like 2Gi",
-        meaning="what the gateway may keep on the node: spooled bodies, and Buckets without a "
-        "claim. A pod that exceeds it is evicted",
+        meaning="what the gateway may keep on the node: Buckets without a claim, and spooled "
+        "bodies, which take half of it at most. A pod that exceeds it is evicted",
     ),
     Option(
         name="drain",

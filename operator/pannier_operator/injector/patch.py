@@ -26,6 +26,10 @@ _BOTH_PORTS = f"annotations {' and '.join(PORTS)}"
 SAME_PORT = f"{_BOTH_PORTS} must differ"
 TOO_LITTLE_MEMORY = f"annotation {PREFIX}memory-request must be at most {PREFIX}memory"
 ON_THE_NODE = f"a pod with hostNetwork must have {_BOTH_PORTS}: they are the node's"
+NAMED = (
+    "no volume may have a name that is the gateway's (pannier-config, -data, -socket, -secrets, "
+    "-claim-…): give it another"
+)
 CROWDED = f"no container may have the gateway's ports: give it others by {_BOTH_PORTS}"
 
 
@@ -115,7 +119,7 @@ def _added(containers: Sequence[Container], kit: Kit) -> Iterator[Operation]:
 def _volumes(pod: Pod, kit: Kit) -> Iterator[Operation]:
     for volume in pod.spec.volumes or ():
         if volume.name in RESERVED or volume.name.startswith(CLAIM):
-            raise Refused(f"volume {volume.name} has a name that is the gateway's: give it another")
+            raise Refused(f"{NAMED}; volume {volume.name} has one")
     if not pod.spec.volumes:
         yield {"op": "add", "path": "/spec/volumes", "value": []}
     for added in kit.volumes:

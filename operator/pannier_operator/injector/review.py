@@ -2,13 +2,15 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from pannier_operator.injector.patch import Operation
 from pannier_operator.injector.pod import MalformedPod, Pod, parse
+
+Namespace = Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")]  # part of a path
 
 
 class MalformedReview(ValueError):
@@ -24,7 +26,7 @@ class _Kind(Struct, frozen=True):
 class _Request(Struct, frozen=True):
     uid: str
     kind: _Kind
-    namespace: str
+    namespace: Namespace
     object: Raw
 
 

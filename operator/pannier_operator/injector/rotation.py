@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from msgspec.structs import replace
+
 from pannier_operator.api import ClusterError, Unreachable
 from pannier_operator.injector.certificate import (
     Kept,
@@ -80,10 +82,11 @@ class Own:
     def __init__(self, vault: Vault, names: Sequence[str]) -> None:
         self._vault = vault
         self._names = tuple(names)
+        self._kept: Kept | None = None
 
     async def pair(self) -> tuple[bytes, bytes]:
         """It is trusted before it is served."""
-        kept = await self._agreed()
+        self._kept = kept = await self._agreed()
         await self._vault.trust(kept.bundle)
         return pem(kept.serving.certificate), pem_of_key(kept.serving.key)
 
@@ -94,6 +97,8 @@ class Own:
             after = renewed(before, self._names, datetime.now(UTC))
             if after is before:
                 return after
+            if before is None and self._kept is not None:
+                after = _with_older(after, self._kept)
             try:
                 await self._vault.write(packed(after), found.number)
             except Changed:
@@ -101,6 +106,11 @@ class Own:
             log.info("certificate renewed", extra={"until": after.serving.end})
             return after
         raise Unreachable("others keep changing the Secret of the certificate")
+
+
+def _with_older(made: Kept, lost: Kept) -> Kept:
+    """`made`, while other injectors still serve what was `lost` from the Secret."""
+    return replace(made, older=(lost.ca.certificate, *lost.older))
 
 
 class Mounted:

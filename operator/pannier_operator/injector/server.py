@@ -21,6 +21,7 @@ from pannier_operator.injector.sidecar import Sidecar
 
 log = logging.getLogger("pannier.injector")
 
+BODY_SECONDS = 5.0  # for a body to come; an API server waits no longer for the whole review
 LARGEST_REVIEW = 8 << 20  # bytes; an API server takes no request above 3 MiB
 
 
@@ -50,7 +51,7 @@ class Injector:
 
     async def mutate(self, request: web.Request) -> web.Response:
         """500 where the cluster can't be asked: then the failurePolicy decides."""
-        body = await request.read()
+        body = await self._body(request)
         with self._metrics.review() as counted:
             try:
                 question = review.asked(body)
@@ -63,6 +64,18 @@ class Injector:
                 text = f"Buckets could not be listed: {error}\n"
                 raise web.HTTPInternalServerError(text=text) from error
         return web.Response(body=answer, content_type="application/json")
+
+    async def _body(self, request: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await request.read()
+        except TimeoutError as error:
+            self._metrics.malformed()
+            text = f"the review did not come within {BODY_SECONDS:g} s\n"
+            raise web.HTTPRequestTimeout(text=text) from error
+        except (ConnectionError, web.RequestPayloadError) as error:
+            self._metrics.malformed()
+            raise web.HTTPBadRequest(text=f"the review cannot be read: {error}\n") from error
 
     async def _answer(self, question: Question, counted: Review) -> bytes:
         try:

@@ -119,6 +119,7 @@ def _arguments() -> list[Template]:
         f"--config={CONFIG_DIR}/config.json",
         f"--data-dir={DATA_DIR}",
         f"--socket={SOCKET_PATH}",
+        Joined("--spool-size=", Given("spool-size")),
         Joined("--listen=127.0.0.1:", Given("port")),
         Joined("--admin-listen=0.0.0.0:", Given("admin-port")),
         Joined("--drain=", Given("drain")),

@@ -22,7 +22,7 @@ from pannier_gateway.resilience.resume import ResumePolicy
 from pannier_gateway.resilience.retry import RetryPolicy
 from pannier_gateway.resilience.spool import SpoolLimits
 from pannier_gateway.resilience.stalls import StallPolicy
-from pannier_gateway.stores.s3.multipart import FIRST_PARTS
+from pannier_gateway.stores.s3.multipart import FIRST_PARTS, MOST_PARTS, part_size
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "resilience.md").read_text()
@@ -70,8 +70,15 @@ def test_defaults_are_those_of_the_code() -> None:
 
 
 def test_a_part_may_take_all_that_there_is_on_disk() -> None:
-    assert stack.PARTS.disk_each == stack.PARTS.disk
+    assert stack.PARTS.disk_each == stack.PARTS.disk == SPOOL.disk
     assert stack.PARTS.memory_each == FIRST_PARTS
+
+
+def test_how_much_goes_in_parts_is_told() -> None:
+    sizes = map(part_size, range(1, MOST_PARTS + 1))
+    kept = sum(size for size in sizes if size <= stack.PARTS.disk_each)
+
+    assert f"to {kept >> 30} GiB." in PAGE
 
 
 def test_streams_wait_alike_in_both_directions() -> None:

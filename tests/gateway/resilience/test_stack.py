@@ -18,6 +18,7 @@ from pannier_gateway.metrics import ResilienceMetrics
 from pannier_gateway.resilience.balance import Endpoints
 from pannier_gateway.resilience.resume import ResumePolicy
 from pannier_gateway.resilience.retry import Timing
+from pannier_gateway.resilience.spool import MIB
 from pannier_gateway.resilience.stack import Resilience, Shared
 from pannier_gateway.stores.base import Buffer, Draft, Reading, Record, Source, Store
 from pannier_gateway.stores.memory import MemoryStore
@@ -241,6 +242,18 @@ async def test_a_driver_that_sends_parts_again_needs_no_spool(trial: Trial) -> N
 
     assert faulty.asked == ["put", "put", "head", "open"]
     assert total(trial.registry, "pannier_unreplayable_uploads_total") == 0
+
+
+async def test_bodies_that_may_be_sent_again_leave_half_of_the_disk_to_objects(
+    trial: Trial,
+) -> None:
+    trial.shared.allot(4 * MIB)
+    faulty = FaultyStore(trial.base, [Fault(unreachable(), read=True)])
+
+    with pytest.raises(StoreUnavailable):  # and not sent again: it is larger than a quarter
+        await put(trial.resilience.around(faulty), "k", streamed(NOISE * 4))
+    with pytest.raises(Overloaded, match="no room"):
+        await trial.resilience.keep(streamed(bytes(9 * MIB)))
 
 
 def test_a_bucket_says_whether_to_hedge(trial: Trial) -> None:

@@ -26,6 +26,11 @@ def test_a_path_comes_back_from_its_key(layout: Layout, path: str) -> None:
     assert path_of(stored(path, layout), layout) == path
 
 
+@pytest.mark.parametrize("layout", ["plain", *ESCAPING])
+def test_a_key_that_is_not_utf_8_is_that_of_no_path(layout: Layout) -> None:
+    assert path_of(stored("a/\udcff", layout), layout) is None
+
+
 @pytest.mark.parametrize("layout", ESCAPING)
 @given(PATHS, PATHS)
 def test_keys_are_in_the_order_of_their_paths(layout: Layout, one: str, other: str) -> None:

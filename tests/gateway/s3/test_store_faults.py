@@ -24,7 +24,8 @@ from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Attributes, Listing
 from pannier_gateway.stores.connecting import Entrance
 from pannier_gateway.stores.s3 import S3Store
-from pannier_gateway.stores.s3.bucket import encoded
+from pannier_gateway.stores.s3.bodies import encoded
+from pannier_gateway.stores.s3.bucket import S3Bucket
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.engines import OWN, bucket_at, store_of
@@ -39,10 +40,16 @@ WEAK = Traits()
 
 @asynccontextmanager
 async def store_at(server: ScriptedServer, traits: Traits = GUARDED) -> AsyncIterator[S3Store]:
+    async with bucket_on(server) as bucket:
+        yield store_of(bucket, traits)
+
+
+@asynccontextmanager
+async def bucket_on(server: ScriptedServer) -> AsyncIterator[S3Bucket]:
     port = urlsplit(server.url).port or 0
     pool = Pool(Endpoint("127.0.0.1", port))
     try:
-        yield store_of(bucket_at(Entrance(f"127.0.0.1:{port}", pool)), traits)
+        yield bucket_at(Entrance(f"127.0.0.1:{port}", pool))
     finally:
         pool.close()
         for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
@@ -59,6 +66,13 @@ def told(code: str, status: str) -> bytes:
 
 MISSING = answer("404 Not Found")
 DONE = answer("200 OK")
+
+
+def listing(*keys: str, more: bool = False) -> bytes:
+    """A page of these keys, encoded."""
+    listed = "".join(f"<Contents><Key>{key}</Key><Size>1</Size></Contents>" for key in keys)
+    head = f"<IsTruncated>{str(more).lower()}</IsTruncated><EncodingType>url</EncodingType>"
+    return answer("200 OK", f"<ListBucketResult>{head}{listed}</ListBucketResult>".encode())
 
 
 async def test_a_body_that_is_cut_never_ends_like_a_whole_one() -> None:
@@ -157,6 +171,38 @@ async def test_html_is_no_answer_of_a_store() -> None:
         async with store_at(server) as store:
             with pytest.raises(StoreMisanswered):
                 await store.list(Listing(""))
+
+
+async def test_keys_that_are_not_utf_8_are_left_out_of_listings_and_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pages = (listing("%FEa", "d%FF/x", more=True), listing("d%FF/y", "k"), found(b""))
+    with serving(pages) as server:
+        async with store_at(server) as store:
+            page = await store.list(Listing("", delimiter="/"))
+
+    assert ([record.path for record in page.records], page.prefixes) == (["k"], ())
+    assert "start-after=d%FF%2Fx" in server.requests[1].target
+    (told,) = [each for each in caplog.records if each.message == "key left out of listings"]
+    assert vars(told)["key"] == r"'\udcfea'"
+
+
+async def test_a_key_is_copied_from_the_bytes_that_it_was_told_as() -> None:
+    with serving(answer("200 OK", b"<CopyObjectResult/>")) as server:
+        async with bucket_on(server) as bucket:
+            await bucket.copy("a/\udcff", "b", {})
+
+    assert server.request.headers["x-amz-copy-source"] == "/b/a/%FF"
+
+
+async def test_only_the_code_of_a_refusal_tells_that_there_are_no_lifecycle_rules() -> None:
+    none = told("NoSuchLifecycleConfiguration", "404 Not Found")
+    denied = b"<Error><Code>Odd</Code><Message>NoSuchLifecycleConfiguration?</Message></Error>"
+    with serving((none, answer("403 Forbidden", denied))) as server:
+        async with bucket_on(server) as bucket:
+            assert await bucket.lifecycle() is None
+            with pytest.raises(StoreRefused, match="Odd"):
+                await bucket.lifecycle()
 
 
 async def test_a_store_without_conditions_moves_no_deadline_and_takes_none_to_move() -> None:

@@ -14,6 +14,9 @@ from cryptography import x509
 
 from pannier_gateway.errors import StoreRefused, StoreUnavailable
 from pannier_gateway.stores.upstream import UpstreamStore
+from pannier_gateway.tls import hub as tls
+from pannier_gateway.tls.clients import read_clients
+from pannier_gateway.tls.trust import Trusts
 from support.certificates import HERE, Authority, client_context
 from support.gateway import Gateway, started
 from support.hubs import upstream
@@ -147,6 +150,30 @@ async def test_rules_and_certificates_change_while_it_serves(hub: Hub) -> None:
         with pytest.raises((StoreRefused, StoreUnavailable)):  # of the authority before
             await store.head("attachments/objects/k")
     newer.issue(hub.folder / "web", (WEB,))
+
+
+async def test_after_rules_that_nobody_can_read_it_follows_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pannier_gateway.tls.hub.LOOK_AGAIN_SECONDS", 0.001)
+    Authority().issue(tmp_path)
+    rules, newer = tmp_path / "clients.yaml", tmp_path / "newer.yaml"
+    rules.write_text(RULES % "attachments")
+    side = tls.Hub(tmp_path, rules)
+    before = side.clients
+
+    async with side.following(Trusts()), asyncio.timeout(SECONDS):
+        newer.write_text(RULES % "2024-13-45")  # a date for YAML, and none
+        newer.replace(rules)
+        while "clients refused" not in caplog.messages:  # noqa: ASYNC110  # files tell of no event
+            await asyncio.sleep(0.02)
+        assert side.clients == before
+        newer.write_text(RULES % "secrets")
+        newer.replace(rules)
+        while side.clients == before:  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0.02)
+
+    assert side.clients == read_clients(rules)
 
 
 async def told(hub: Hub, field: str, expected: str | None) -> None:

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from errno import ENOSPC
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -19,6 +20,7 @@ from pannier_gateway.errors import StoreRefused
 from pannier_gateway.metrics import CertificateMetrics
 from pannier_gateway.stores.connecting import attempt
 from pannier_gateway.stores.secrets import MountedSecrets
+from pannier_gateway.tls.material import Material
 from pannier_gateway.tls.sides import ClientSide
 from pannier_gateway.tls.trust import Trust, Trusts
 from pannier_gateway.upstream.errors import TlsFailed
@@ -150,6 +152,46 @@ async def test_the_trust_follows_by_itself(world: World, monkeypatch: pytest.Mon
 
     assert not trusts.in_use
     assert await world.ask() != first
+
+
+class OnceFull(ClientSide):
+    """ssl takes certificates from files alone, and for a moment the disk takes none."""
+
+    full = False
+
+    def context(self, material: Material) -> ssl.SSLContext:
+        if self.full:
+            self.full = False
+            raise OSError(ENOSPC, "No space left on device")
+        return super().context(material)
+
+
+async def test_after_a_moment_without_room_for_files_it_follows_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pannier_gateway.tls.trust.LOOK_AGAIN_SECONDS", 0.001)
+    side = OnceFull(TLS, world.files)
+    trust = Trust("ns/n", side)
+    in_force = trust()
+    tried = asyncio.Event()
+    kept: list[ssl.SSLContext] = []
+    problems: list[str | None] = []
+
+    async def accept(_: ssl.SSLContext) -> None:
+        kept.append(trust())
+        problems.append(trust.problem)
+        tried.set()
+
+    side.full = True
+    world.authority.issue(world.identity)
+    async with Trusts().following(trust, accept), asyncio.timeout(20):
+        await tried.wait()
+        await asyncio.sleep(0)  # a turn in which what was accepted is taken up
+
+    assert kept == [in_force]
+    assert "No space left on device" in str(problems)
+    assert trust() is not in_force
+    assert (trust.applied, trust.refused) == (1, 1)
 
 
 async def test_the_end_of_an_older_configuration_does_not_hide_the_newer(world: World) -> None:

@@ -1,7 +1,7 @@
 """A gateway behind ours: what travels between them, and what the one behind still decides."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 import pannier_gateway.codec.budget as budgeting
 from pannier_gateway.codec import MemoryBudget
-from pannier_gateway.conditions import Conditions
+from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.config.model import AllowedExpiry, Limits, UsecaseConfig
 from pannier_gateway.errors import (
     BadRequest,
@@ -24,7 +24,8 @@ from pannier_gateway.errors import (
     TooLarge,
 )
 from pannier_gateway.span import Span
-from pannier_gateway.stores.base import Attributes, Listing, Store
+from pannier_gateway.stores.around import StoreAround
+from pannier_gateway.stores.base import Attributes, Draft, Listing, Record, Source, Store
 from pannier_gateway.stores.memory import MemoryStore
 from pannier_gateway.stores.upstream import UpstreamStore
 from support.hostile import Wrapped
@@ -257,3 +258,54 @@ async def test_a_condition_that_can_never_hold_is_not_asked_about() -> None:
         with pytest.raises(PreconditionFailed):
             await put(store, KEY, b"x", Conditions(if_match=()))
         await put(store, KEY, b"x", Conditions(if_none_match=()))
+
+
+class AsksFirst(StoreAround):
+    """Wants to know of an upload before its first byte, as those do that say it all in a head."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.told: list[Draft] = []
+
+    async def put(
+        self,
+        path: str,
+        source: Source,
+        draft: Callable[[], Draft],
+        conditions: Conditions = UNCONDITIONAL,
+    ) -> Record:
+        self.told.append(draft())
+        return await self._store.put(path, source, draft, conditions)
+
+
+@pytest.mark.parametrize("size", [0, 65_536, 65_537, 200_000, len(NOISE)])
+@pytest.mark.parametrize("at_hand", [True, False])
+async def test_a_store_behind_may_ask_beforehand_what_an_upload_is(
+    size: int, at_hand: bool
+) -> None:
+    base = AsksFirst(MemoryStore())
+    kept, data = Attributes(content_type="text/plain", custom={"a": "b"}), NOISE[:size]
+    source = whole(data) if at_hand else streamed(data)
+    async with hub(base) as port, upstream(port) as store:
+        record = await store.put(KEY, source, draft(attributes=kept))
+
+        assert (record.size, record.attributes) == (size, kept)
+        assert await read(store, KEY) == data
+    assert [each.attributes for each in base.told] == [kept]
+
+
+@pytest.mark.parametrize("told", [-(2**62), -1, NOON + 400 * SECOND, 2**62])
+async def test_an_object_from_another_time_is_not_taken(told: int) -> None:
+    async with behind() as (store, base, _):
+        with pytest.raises(BadRequest, match="check the clocks"):
+            await store.put(KEY, whole(b"bytes"), draft(created=told))
+
+        assert await paths(base) == []
+
+
+async def test_a_deadline_beyond_all_calendars_is_not_taken() -> None:
+    async with behind() as (store, base, _):
+        with pytest.raises(BadRequest, match="deadline"):
+            await store.put(KEY, whole(b"bytes"), draft(expires=2**62))
+
+        assert await paths(base) == []

@@ -172,6 +172,33 @@ def test_a_proxy_before_a_server_that_starts_anew_is_asked_again(body: bytes) ->
     assert type(refused("there", 502, None, body)) is StoreUnavailable
 
 
+LATER = "retry-after: Wed, 21 Oct 2099 07:28:00 GMT"
+BY_A_HUB = b"HTTP/1.1 502 Bad\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        (answer("429 Too Many Requests", b"", LATER), StoreBusy),
+        (answer("503 Service Unavailable", b"", LATER), StoreBusy),
+        (answer("502 Bad Gateway"), StoreUnavailable),
+        (BY_A_HUB, StoreRefused),
+    ],
+)
+async def test_what_answers_head_is_told_by_its_headers(
+    tmp_path: Path, told: bytes, kind: type[PannierError]
+) -> None:
+    with serving((A_GATEWAY, told)) as server:
+        secrets = MountedSecrets(tmp_path)
+        async with opened(config(server), secrets, Trusts(), provision()) as store:
+            with pytest.raises(PannierError) as refusal:
+                await store.head("shared/objects/k")
+        await turns()
+
+    assert type(refusal.value) is kind
+    assert not isinstance(refusal.value, StoreBusy) or (refusal.value.wait or 0) > 3600
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b'{"detail": 1}', b"[]"])
 def test_a_refusal_in_other_words_is_shown_as_it_is(body: bytes) -> None:
     assert "refuses (403)" in str(refused("there", 403, None, body))

@@ -38,7 +38,11 @@ def cut(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 async def taken(sealed: Sealed) -> bytes:
-    await sealed.take_small()
+    await sealed.begin()
+    return await taken_on(sealed)
+
+
+async def taken_on(sealed: Sealed) -> bytes:
     return b"".join([piece async for piece in sealed])
 
 
@@ -54,6 +58,35 @@ async def test_a_sealed_body_comes_out_as_it_went_in(size: int, cuts: list[int])
         assert upload.draft() == DRAFT
         assert sizes[-1] == len(data)
         assert (upload.whole is not None) == (length is not None and length <= AT_ONCE)
+
+
+@given(st.integers(0, 3 * HELD_BACK), st.lists(st.integers(0, 4 * HELD_BACK), max_size=12))
+async def test_an_opening_tells_what_the_seal_will_and_is_no_part_of_the_bytes(
+    size: int, cuts: list[int]
+) -> None:
+    data, opening = bytes(size), records.opening(DRAFT)
+    sent = opening + data + records.sealed(DRAFT, crc64nvme(data))
+    upload = Sealed(Incoming(cut(sent, cuts)), lambda *_: None, len(opening))
+
+    await upload.begin()
+    assert upload.draft() == DRAFT
+    assert await taken_on(upload) == data
+
+
+async def test_a_long_body_without_an_opening_says_that_it_needs_one() -> None:
+    upload = Sealed(Incoming([GOOD]), lambda *_: None)
+    await upload.begin()
+
+    with pytest.raises(BadRequest, match="x-pannier-opening"):
+        upload.draft()
+
+
+@pytest.mark.parametrize("sent", [b"", records.opening(DRAFT)[:-1], b"\xff" * 99])
+async def test_a_body_that_does_not_begin_as_it_says_is_refused(sent: bytes) -> None:
+    upload = Sealed(Incoming([sent]), lambda *_: None, len(records.opening(DRAFT)))
+
+    with pytest.raises(BadRequest, match="does not begin"):
+        await upload.begin()
 
 
 GOOD = b"data" + records.sealed(DRAFT, crc64nvme(b"data"))

@@ -173,6 +173,18 @@ def knows_every_bucket(answer: Answer) -> bool:
     return all(each in str(answer.body["spec"]) for each in named)
 
 
+def is_plain(answer: Answer) -> bool:
+    return answer.status == 201 and not is_injected(answer)
+
+
+def running(cluster: Cluster, name: str) -> Answer:
+    """The pod of that name, once it is said to run as a kubelet says it."""
+    path = f"/api/v1/namespaces/{cluster.namespace}/pods/{name}/status"
+    status = {"status": {"phase": "Running"}}
+    with cluster.plane.api() as api:
+        return api.request("PATCH", path, status, "application/merge-patch+json")
+
+
 def has_proxy(spec: Json) -> bool:
     return "istio-proxy" in str(spec.get("initContainers"))
 
@@ -207,6 +219,24 @@ async def test_the_label_of_a_pod_outweighs_that_of_its_namespace(
         assert is_injected(await cluster.created(a_pod(labels=OPTED_IN)))
         assert not is_injected(await cluster.created(a_pod(labels={INJECT: "false"})))
         assert is_injected(await cluster.created(a_pod())) == (of_namespace == "true")
+
+
+@pytest.mark.parametrize("injecting", [by_webhook, by_policy])
+async def test_without_the_label_of_its_namespace_a_pod_keeps_its_gateway_and_new_ones_get_none(
+    control_plane: ControlPlane, injecting: Injecting
+) -> None:
+    cluster = namespace_of(control_plane, **OPTED_IN)
+    old = a_pod() | {"metadata": {"name": "old"}}
+
+    async with injecting(cluster):
+        await asyncio.to_thread(cluster.add, "/api/v1/pods", old)
+        control_plane.kubectl("label", "namespace", cluster.namespace, f"{INJECT}-")
+        new = await cluster.until(a_pod(), is_plain)
+        kept = await asyncio.to_thread(running, cluster, "old")
+
+    assert names(kept) == ["pannier-gateway"]
+    assert kept.body["status"]["phase"] == "Running"
+    assert "pannier" not in str(new.body)
 
 
 @pytest.mark.parametrize("name", ["kube-system", SYSTEM])

@@ -41,6 +41,21 @@ async def test_a_token_that_has_run_out_is_fetched_anew(control_plane: ControlPl
         assert await ClusterBuckets(server).buckets("default") == ()
 
 
+async def test_a_token_that_can_not_be_read_for_a_moment_is_an_error_of_the_cluster(
+    control_plane: ControlPlane,
+) -> None:
+    file = control_plane.kubeconfig_for("run-out")
+    login = await logged_in(file)
+
+    async with connected(login) as server:
+        file.unlink()
+        with pytest.raises(Unreachable, match="no way to a cluster"):
+            await ClusterBuckets(server).buckets("default")
+        file.write_text(control_plane.kubeconfig.read_text())
+
+        assert await ClusterBuckets(server).buckets("default") == ()
+
+
 async def test_a_server_that_is_away_or_is_no_api_server_is_an_error_of_the_cluster(
     control_plane: ControlPlane,
 ) -> None:

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv6Address
 
 import pytest
 from cryptography.x509 import DNSName
@@ -48,6 +49,15 @@ def test_from_nothing_all_is_made_at_once_and_fits_together(first: Kept) -> None
     assert believed(first, first.bundle, BEGIN)
     assert names_of(first.serving.certificate) == set(NAMES)
     assert renewed(first, NAMES, BEGIN) is first
+
+
+@settings(max_examples=10)
+@given(st.ip_addresses(v=6))
+def test_an_address_is_the_same_however_it_is_written(address: IPv6Address) -> None:
+    names = (HOST, address.exploded.upper())
+    kept = renewed(None, names, BEGIN)
+
+    assert renewed(kept, names, BEGIN) is kept
 
 
 def test_two_thirds_through_its_life_a_certificate_is_made_anew_by_the_same_ca(first: Kept) -> None:

@@ -190,6 +190,7 @@ def test_annotations_reach_the_gateway() -> None:
 
     gateway = gateway_of(result)
     assert gateway["args"][3:] == [
+        "--spool-size=512Mi",
         "--listen=127.0.0.1:1024",
         "--admin-listen=0.0.0.0:9000",
         "--drain=0",

@@ -12,12 +12,22 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from pannier_operator.api import Unreachable
 from pannier_operator.cluster import Connection
 from pannier_operator.injector import certificate, manifests
 from pannier_operator.injector.certificate import Kept, pem, pem_of_key
 from pannier_operator.injector.cluster import ClusterBuckets, ClusterVault, VaultNames, connected
 from pannier_operator.injector.metrics import Metrics
-from pannier_operator.injector.rotation import Mounted, Own, Rotation, Source, unpacked
+from pannier_operator.injector.rotation import (
+    Changed,
+    Contents,
+    Mounted,
+    Own,
+    Rotation,
+    Source,
+    Version,
+    unpacked,
+)
 from pannier_operator.injector.serve import listening, serve
 from pannier_operator.injector.server import Injector
 from pannier_operator.injector.tls import Identity
@@ -125,6 +135,24 @@ async def test_injectors_that_start_at_once_agree_on_one_certificate_and_have_it
         kept = kept_in(control_plane, secret)
         assert set(pairs) == {(pem(kept.serving.certificate), pem_of_key(kept.serving.key))}
         assert bundles(control_plane) == [kept.bundle] * 2
+
+
+class Contested:
+    """A vault that somebody else has always just written to."""
+
+    async def read(self) -> Version:
+        return Version({}, "1")
+
+    async def write(self, contents: Contents, over: str) -> None:
+        raise Changed
+
+    async def trust(self, bundle: bytes) -> None:
+        raise AssertionError("nothing was agreed on")
+
+
+async def test_while_others_keep_changing_the_secret_there_is_no_answer() -> None:
+    with pytest.raises(Unreachable, match="others keep changing"):
+        await Own(Contested(), NAMES).pair()
 
 
 async def test_nothing_is_written_while_nothing_is_due(

@@ -113,7 +113,7 @@ class Door:
             log.error("answer cut off", extra={"error": str(error), "exchange": repr(exchange)})
             exchange.abort()
             raise ConnectionResetError("cut off") from error
-        exchange.ordinary = error.ordinary
+        exchange.ordinary, exchange.detail = error.ordinary, str(error)
         if isinstance(error, ObjectExpired):
             self._metrics.expired.labels(exchange.usecase).inc()
         body = b"" if isinstance(error, WORDLESS) else failure_body(error)

@@ -1,5 +1,7 @@
 """What other gateways ask, in the words of `stores.records`: the Store seam over HTTP."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from pannier.protocol.names import storage_prefix
@@ -20,6 +22,7 @@ from pannier_gateway.stores import records
 from pannier_gateway.stores.base import Reading, Record
 
 LONGEST_MOVE = 4096  # bytes
+LONGEST_OPENING = records.LONGEST_SEAL
 BINARY = {"content-type": "application/msgpack"}
 
 
@@ -55,7 +58,8 @@ async def head(exchange: Exchange, objects: Objects, target: Target) -> None:
 
 async def put(exchange: Exchange, objects: Objects, target: Target) -> None:
     conditions = parse_conditions(exchange.request.headers)
-    record = await objects.keep(path_of(target), exchange.body, conditions)
+    opening = opening_of(exchange.request.headers)
+    record = await objects.keep(path_of(target), exchange.body, conditions, opening)
     await exchange.send(200, described(record))
 
 
@@ -86,6 +90,14 @@ KEPT_OBJECT: Operations = {
     "PATCH": ("touch", touch),
 }
 KEPT_COLLECTION: Operations = {"GET": ("list", list_)}
+
+
+def opening_of(headers: Mapping[str, str]) -> int:
+    """Bytes before those of the object. Raises BadRequest."""
+    size = headers.get(records.OPENING, "0")
+    if not (size.isascii() and size.isdigit() and len(size) < 6 and int(size) <= LONGEST_OPENING):
+        raise BadRequest(f"{records.OPENING} {size[:20]!r} is not a number up to {LONGEST_OPENING}")
+    return int(size)
 
 
 def described(record: Record) -> dict[str, str]:

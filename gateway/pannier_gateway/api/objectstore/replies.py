@@ -74,6 +74,8 @@ def object_headers(answer: Answer, *, as_sent: bool) -> Headers:
         headers[EXPIRATION] = expiration_text(attributes.policy, attributes.after)
     if attributes.encoding is not None:
         headers |= encoding_headers(answer)
+    elif attributes.foreign_encoding is not None and is_shown(attributes.foreign_encoding):
+        headers[CONTENT_ENCODING] = attributes.foreign_encoding
     if attributes.origin is not None or attributes.filename is not None or attributes.custom:
         headers |= free_text_headers(attributes)
     if answer.status != 304 and answer.length is not None:
@@ -93,8 +95,11 @@ def shown_size(record: Record, *, as_sent: bool) -> int:
 
 def shown_type(content_type: str) -> str:
     """What others keep for one need not fit into a header."""
-    fits = content_type.isascii() and content_type.isprintable()
-    return content_type if fits else DEFAULT_CONTENT_TYPE
+    return content_type if is_shown(content_type) else DEFAULT_CONTENT_TYPE
+
+
+def is_shown(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def encoding_headers(answer: Answer) -> Headers:

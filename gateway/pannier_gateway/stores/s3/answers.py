@@ -11,10 +11,10 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 from msgspec import Struct
 
-LARGEST_LISTING = (
-    8 << 20
-)  # bytes of a listing: 1,000 keys of 1,024 bytes, escaped, with their dates
+LARGEST_LISTING = 8 << 20  # bytes: 1,000 keys of 1,024 bytes, escaped, with their dates
 MOST_TOLD = 64 << 10  # bytes of any other answer
+DEEPEST = 50  # elements within each other: who walks them does so by recursion
+MOST_DIGITS = 18  # of a size
 
 
 _UNHELD = re.compile(  # references to characters that XML has not
@@ -56,12 +56,18 @@ class ListedPage(Struct, frozen=True):
 
 
 class _Tree(TreeBuilder):
-    """Elements without their namespaces; refuses document types."""
+    """Elements without their namespaces; refuses document types, and what is nested too deep."""
+
+    depth = 0
 
     def start(self, tag: str, attrs: dict[str, str], /) -> Element:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise NotXml(f"more than {DEEPEST} elements within each other")
         return super().start(tag.rpartition("}")[2], {})
 
     def end(self, tag: str, /) -> Element:
+        self.depth -= 1
         return super().end(tag.rpartition("}")[2])
 
     def doctype(self, name: str, pubid: str | None, system: str | None, /) -> None:
@@ -74,7 +80,9 @@ def parsed(text: bytes) -> Element:
     try:
         parser.feed(text)
         root = parser.close()
-    except ParseError as error:
+    except NotXml:
+        raise
+    except (ParseError, LookupError, ValueError) as error:  # the last two: of its encoding
         raise NotXml(str(error)) from error
     assert isinstance(root, Element)
     return root
@@ -144,7 +152,7 @@ def _keys(root: Element, *, encoded: bool) -> Iterator[Listed]:
     for each in root.iterfind("Contents"):
         key = said(each, "Key")
         size = said(each, "Size")
-        if not size.isdecimal():
+        if not size.isdecimal() or len(size) > MOST_DIGITS:
             raise NotXml(f"a Size of {size[:20]!r}")
         name = unquote_plus(key, errors="surrogateescape") if encoded else key
         yield Listed(name, said(each, "ETag"), said(each, "LastModified"), int(size))

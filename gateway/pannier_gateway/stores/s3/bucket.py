@@ -1,29 +1,24 @@
 """A bucket of S3, call by call: each method is one request, signed, and its answer understood.
 
-What several requests make of it is decided elsewhere. Every body carries a checksum: without one an
-engine may keep a body that broke off as a whole one.
+What several requests make of it is decided elsewhere.
 """
 
-import asyncio
-import base64
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from hashlib import md5
 from time import time
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from awscrt.checksums import crc64nvme
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pannier_gateway.dates import seconds_to_wait
-from pannier_gateway.errors import ObjectNotFound, StoreMisanswered
+from pannier_gateway.errors import ObjectNotFound, StoreMisanswered, StoreRefused
 from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.connecting import Entrance
-from pannier_gateway.stores.provision import Endpoints, Kept
+from pannier_gateway.stores.provision import Endpoints
 from pannier_gateway.stores.s3 import answers
 from pannier_gateway.stores.s3.answers import (
     LARGEST_LISTING,
@@ -32,6 +27,7 @@ from pannier_gateway.stores.s3.answers import (
     NotXml,
     Refusal,
 )
+from pannier_gateway.stores.s3.bodies import CRC64NVME, Body, Checksum, checked, sendable
 from pannier_gateway.stores.s3.credentials import CredentialSource
 from pannier_gateway.stores.s3.refusals import broken, refused
 from pannier_gateway.stores.s3.signing import Credentials, Signer, Unsigned
@@ -42,13 +38,10 @@ from pannier_gateway.upstream.request import Request, Streamed
 SLOW_ANSWER_SECONDS = 60.0  # to a body that the store has to put away first
 EXPECTING = 1 << 20  # bytes of a body from which on the store is asked before they are sent
 UNMET = {304, 412}
-CRC64NVME = "x-amz-checksum-crc64nvme"
 
 Headers = Mapping[str, str]
 Pieces = AsyncIterable[Buffer]
-Body = Buffer | Kept
 NO_HEADERS: Headers = {}
-Checksum = Literal["crc64nvme", "md5", "none"]
 
 
 T = TypeVar("T")
@@ -57,13 +50,14 @@ HEADS = {301: "PermanentRedirect", 400: "BadRequest", 403: "AccessDenied", 404: 
 NO_LIFECYCLE = "NoSuchLifecycleConfiguration"
 BESIDE = {"x-amz-transition-default-minimum-object-size"}  # of lifecycle rules: what was not said
 CONFLICTS = {"ConditionalRequestConflict", "PreconditionFailed"}
+CONDITIONS = ("if-", "x-amz-copy-source-if-")  # how the headers begin that make a request one
 
 
 class Unmet(Exception):
     """A condition of the request does not hold, as the store sees it."""
 
 
-class NoLifecycle(Exception):
+class NoLifecycle(StoreRefused):
     """The bucket has no lifecycle rules."""
 
 
@@ -88,6 +82,10 @@ class Call(Struct, frozen=True):
     query: Headers = NO_HEADERS
     headers: Headers = NO_HEADERS
     body: Buffer | Streamed = b""
+
+    @property
+    def conditional(self) -> bool:
+        return conditional(self.headers)
 
 
 class Lifecycle(NamedTuple):
@@ -179,7 +177,7 @@ class S3Bucket:
         }
         if retagged:
             told["x-amz-tagging-directive"] = "REPLACE"
-        self._unless_error(await self._done(Call("PUT", key, {}, told)))
+        self._unless_error(await self._done(Call("PUT", key, {}, told)), told)
 
     async def listed(
         self, prefix: str, start_after: str, most: int, token: str | None, *, encoded: bool
@@ -221,7 +219,7 @@ class S3Bucket:
         """Make a part of an object that is there."""
         told = {"x-amz-copy-source": self._source(source), **headers}
         text = await self._done(Call("PUT", key, part, told))
-        self._unless_error(text)
+        self._unless_error(text, told)
         return SentPart(self._understood(answers.copied_tag, text))
 
     async def end_upload(
@@ -231,7 +229,8 @@ class S3Bucket:
         listed = "".join(part.listed(number) for number, part in enumerate(parts, 1))
         body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
         told = {**headers, "content-type": "application/xml"}
-        self._unless_error(await self._done(Call("POST", key, {"uploadId": upload_id}, told, body)))
+        text = await self._done(Call("POST", key, {"uploadId": upload_id}, told, body))
+        self._unless_error(text, told)
 
     async def abort_upload(self, key: str, upload_id: str) -> None:
         await self._done(Call("DELETE", key, {"uploadId": upload_id}))
@@ -300,7 +299,7 @@ class S3Bucket:
         return Request(call.method, target, list(headers.items()), call.body, size >= EXPECTING)
 
     async def _refuse(self, call: Call, answer: Answer, place: str) -> None:
-        if answer.status in UNMET:
+        if answer.status in UNMET and call.conditional:
             raise Unmet
         text = await answer.whole(MOST_TOLD)
         what = answers.refusal(answer.status, text)
@@ -308,20 +307,21 @@ class S3Bucket:
             what = Refusal(what.status, HEADS.get(what.status, ""), "no body, it is HEAD")
         if what.code == "NoSuchKey":
             raise ObjectNotFound(f"{place} has no {call.key!r}")
-        if what.code in CONFLICTS:
+        if what.code in CONFLICTS and call.conditional:
             raise Unmet
-        if what.code == NO_LIFECYCLE:
-            raise NoLifecycle
         wait = seconds_to_wait(answer.headers.get("retry-after"), time())
-        raise refused(place, replace(what, wait=wait))
+        error = refused(place, replace(what, wait=wait))
+        raise NoLifecycle(str(error)) if what.code == NO_LIFECYCLE else error
 
     def _source(self, key: str) -> str:
         return f"/{self._address.name}/{in_path(key)}"
 
-    def _unless_error(self, text: bytes) -> None:
+    def _unless_error(self, text: bytes, headers: Headers) -> None:
+        """What the answer to a request with these headers says inside."""
         found = answers.error_inside(text)
         if found is not None:
-            raise Unmet if found.code == "PreconditionFailed" else refused(self.place, found)
+            unmet = found.code in CONFLICTS and conditional(headers)
+            raise Unmet if unmet else refused(self.place, found)
 
     def _understood(self, read: Callable[[bytes], T], text: bytes) -> T:
         try:
@@ -330,46 +330,14 @@ class S3Bucket:
             raise StoreMisanswered(f"{self.place} does not answer as S3 does: {error}") from error
 
 
-async def checked(body: Body, checksum: Checksum) -> dict[str, str]:
-    """The header that lets the store tell whether it has these bytes."""
-    match checksum:
-        case "none":
-            return {}
-        case "md5":
-            return {"content-md5": encoded(await md5_of(body))}
-    return {CRC64NVME: encoded(checksum_of(body).to_bytes(8, "big"))}
-
-
-async def md5_of(body: Body) -> bytes:
-    digest = md5(usedforsecurity=False)
-    if isinstance(body, Buffer):
-        await asyncio.to_thread(digest.update, body)
-    else:
-        async for piece in body:
-            await asyncio.to_thread(digest.update, piece)
-    return digest.digest()
-
-
-def checksum_of(body: Body) -> int:
-    """Its CRC64NVME."""
-    return int(crc64nvme(body)) if isinstance(body, Buffer) else body.checksum
-
-
-def size_of(body: Body) -> int:
-    return len(body) if isinstance(body, Buffer) else body.size
-
-
-def sendable(body: Body) -> Buffer | Streamed:
-    return body if isinstance(body, Buffer) else Streamed(body, body.size)
-
-
-def encoded(digest: bytes) -> str:
-    return base64.b64encode(digest).decode()
-
-
 def part(upload_id: str, number: int) -> Headers:
     """The query that names a part."""
     return {"partNumber": str(number), "uploadId": upload_id}
+
+
+def conditional(headers: Headers) -> bool:
+    """Whether a condition is among them: only who stated one can be told that it does not hold."""
+    return any(name.startswith(CONDITIONS) for name in headers)
 
 
 def percent(text: str, safe: str = "-_.~") -> str:

@@ -19,12 +19,14 @@ from msgspec import Struct
 
 from pannier.protocol.expiration import Policy
 from pannier_gateway.errors import BadRequest, Damaged
-from pannier_gateway.stores.base import Attributes, Record
+from pannier_gateway.stores.base import Attributes, Record, is_etag
+from pannier_gateway.stores.s3.answers import MOST_DIGITS
 
 META = "x-amz-meta-"
 OURS = "x-amz-meta-pannier"
 MOST = 2048  # bytes of names and values, the names without their prefix: the limit of AWS
 DEFLATED = "z:"
+MEND = "store it again or delete it"
 UNTYPED = "application/octet-stream"
 MOST_INFLATED = 1 << 20
 
@@ -68,8 +70,9 @@ def headers_of(record: Record) -> dict[str, str]:
     headers = {"content-type": attributes.content_type}
     if not _VALUE.fullmatch(attributes.content_type):
         headers = {"content-type": UNTYPED}
-    if attributes.encoding is not None:
-        headers["content-encoding"] = attributes.encoding
+    encoding = attributes.encoding or attributes.foreign_encoding
+    if encoding is not None:
+        headers["content-encoding"] = encoding
     plain = {name: text for name, text in attributes.custom.items() if survives(name, text)}
     packed = {name: text for name, text in attributes.custom.items() if name not in plain}
     kept = {META + name: text for name, text in plain.items()}
@@ -91,15 +94,16 @@ def stored_object(path: str, headers: Mapping[str, str]) -> Stored:
     """
     size = size_of(path, headers)
     tag, modified = headers.get("etag", ""), headers.get("last-modified", "")
-    ours = read_ours(path, headers)
-    if ours is None:
-        written = seconds_of(modified) * 1_000_000
-        ours = Ours(etag=tag.strip('"'), created=written, by_client=True)
-    custom = customs(headers)
+    ours = read_ours(path, headers) or foreign(tag, modified)
+    if not is_etag(ours.etag):
+        raise Damaged(f"{path!r} has an etag that is none, {ours.etag[:40]!r}: {MEND}")
+    encoding, custom = encoding_of(headers), customs(headers)
+    known: Literal["zstd"] | None = "zstd" if encoding == "zstd" else None
     attributes = Attributes(
         content_type=content_type_of(ours, headers),
-        encoding=encoding_of(headers),
-        by_client=ours.by_client and encoding_of(headers) is not None,
+        encoding=known,
+        foreign_encoding=None if known else encoding,
+        by_client=ours.by_client and known is not None,
         original_size=ours.original_size,
         decodable=ours.decodable,
         policy=ours.policy,
@@ -110,6 +114,12 @@ def stored_object(path: str, headers: Mapping[str, str]) -> Stored:
     )
     record = Record(path, size, ours.etag, ours.created, ours.expires, attributes)
     return Stored(record, tag, modified, headers.get("date", ""))
+
+
+def foreign(tag: str, modified: str) -> Ours:
+    """What is to be said of an object that somebody else wrote."""
+    etag = tag.removeprefix("W/").strip('"')
+    return Ours(etag=etag, created=seconds_of(modified) * 1_000_000, by_client=True)
 
 
 def content_type_of(ours: Ours, headers: Mapping[str, str]) -> str:
@@ -164,7 +174,8 @@ def read_ours(path: str, headers: Mapping[str, str]) -> Ours | None:
     try:
         return msgspec.json.decode(inflated(text), type=Ours)
     except (ValueError, zlib.error) as error:
-        raise Damaged(f"the metadata of {path!r} ({OURS}) can't be read: {error}") from error
+        said = f"the metadata of {path!r} ({OURS}) can't be read ({error})"
+        raise Damaged(f"{said}: {MEND}") from error
 
 
 def customs(headers: Mapping[str, str]) -> dict[str, str]:
@@ -177,15 +188,16 @@ def size_of(path: str, headers: Mapping[str, str]) -> int:
     """Bytes of the whole object. Raises Damaged."""
     total = headers.get("content-range", "").rpartition("/")[2]
     size = total or headers.get("content-length", "")
-    if not size.isdecimal():
+    if not size.isdecimal() or len(size) > MOST_DIGITS:
         raise Damaged(f"the store does not tell the size of {path!r}")
     return int(size)
 
 
-def encoding_of(headers: Mapping[str, str]) -> Literal["zstd"] | None:
-    """zstd where that is all; `aws-chunked` is how it was sent, and some engines keep that."""
-    codings = [each.strip() for each in headers.get("content-encoding", "").split(",")]
-    return "zstd" if [c for c in codings if c not in ("", "aws-chunked")] == ["zstd"] else None
+def encoding_of(headers: Mapping[str, str]) -> str | None:
+    """Of the bytes; `aws-chunked` is how they were sent, and some engines keep that."""
+    codings = (each.strip() for each in headers.get("content-encoding", "").split(","))
+    told = [each for each in codings if each.lower() not in ("", "identity", "aws-chunked")]
+    return ", ".join(told) or None
 
 
 def seconds_of(date: str) -> int:

@@ -3,24 +3,18 @@ comes to nothing."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 from pannier_gateway.errors import PannierError, TooLarge
 from pannier_gateway.stores.base import Buffer, Source
 from pannier_gateway.stores.provision import Attempt, Kept
-from pannier_gateway.stores.s3.bucket import (
-    Body,
-    Headers,
-    S3Bucket,
-    SentPart,
-    Unmet,
-    part,
-    size_of,
-)
+from pannier_gateway.stores.s3.bodies import Body, size_of
+from pannier_gateway.stores.s3.bucket import Headers, S3Bucket, SentPart, Unmet, part
 from pannier_gateway.stores.s3.traits import Traits
+from pannier_gateway.threads import to_the_end
 
 log = logging.getLogger("pannier.store")
 
@@ -124,7 +118,7 @@ class Uploads(NamedTuple):
         try:
             yield Upload(self, key, upload_id)
         except BaseException:
-            await ended(abort(self.bucket, key, upload_id))
+            await to_the_end(asyncio.create_task(abort(self.bucket, key, upload_id)))
             raise
 
 
@@ -167,14 +161,6 @@ def part_size(number: int) -> int:
     if number > MOST_PARTS:
         raise TooLarge("no store keeps an object of this size")
     return FIRST_PARTS << (number - 1) // GROWING
-
-
-async def ended(work: Coroutine[None, None, None]) -> None:
-    """Do `work` to its end, although whoever waits for it may be cancelled meanwhile."""
-    task = asyncio.create_task(work)
-    while not task.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([task])
 
 
 async def abort(bucket: S3Bucket, key: str, upload_id: str) -> None:

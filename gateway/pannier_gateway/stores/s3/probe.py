@@ -26,14 +26,8 @@ from pannier_gateway.errors import (
     StoreUnavailable,
 )
 from pannier_gateway.stores.provision import Endpoints, Picked
-from pannier_gateway.stores.s3.bucket import (
-    CRC64NVME,
-    NO_HEADERS,
-    Headers,
-    S3Bucket,
-    Unmet,
-    encoded,
-)
+from pannier_gateway.stores.s3.bodies import CRC64NVME, encoded
+from pannier_gateway.stores.s3.bucket import NO_HEADERS, Headers, S3Bucket, Unmet
 from pannier_gateway.stores.s3.keys import Layout, stored
 from pannier_gateway.stores.s3.metadata import Stored, stored_object
 from pannier_gateway.stores.s3.multipart import Uploads

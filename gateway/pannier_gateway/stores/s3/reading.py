@@ -8,7 +8,8 @@ from awscrt.checksums import crc64nvme
 from pannier_gateway.errors import Damaged, ObjectNotFound, ObjectReplaced
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Buffer, Record
-from pannier_gateway.stores.s3.bucket import S3Bucket, Unmet, encoded
+from pannier_gateway.stores.s3.bodies import encoded
+from pannier_gateway.stores.s3.bucket import S3Bucket, Unmet
 from pannier_gateway.stores.s3.metadata import Stored, stored_object
 from pannier_gateway.stores.s3.refusals import broken
 from pannier_gateway.upstream.connection import Answer

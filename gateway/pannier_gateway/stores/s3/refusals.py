@@ -48,7 +48,11 @@ CALLERS = {
     "InvalidURI",
 }
 BUSY = {"SlowDown", "ServiceUnavailable", "TooManyRequests", "RequestLimitExceeded", "Throttling"}
-PASSING = {"RequestTimeout", "OperationAborted"}  # 400 and 409, though nobody is at fault
+PASSING = {  # 400 and 409, though nobody is at fault
+    "RequestTimeout",
+    "OperationAborted",
+    "ConditionalRequestConflict",
+}
 
 
 def refused(place: str, what: Refusal) -> PannierError:

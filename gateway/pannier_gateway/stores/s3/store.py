@@ -20,6 +20,7 @@ from pannier_gateway.clock import Clock, system_clock
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions, check_write
 from pannier_gateway.errors import (
     BadRequest,
+    Damaged,
     NotOffered,
     ObjectExpired,
     ObjectNotFound,
@@ -29,14 +30,8 @@ from pannier_gateway.errors import (
 )
 from pannier_gateway.stores.base import Draft, Listing, Page, Record, Source
 from pannier_gateway.stores.provision import Kept, Provision
-from pannier_gateway.stores.s3.bucket import (
-    Body,
-    Headers,
-    S3Bucket,
-    Unmet,
-    checksum_of,
-    size_of,
-)
+from pannier_gateway.stores.s3.bodies import Body, checksum_of, size_of
+from pannier_gateway.stores.s3.bucket import Headers, S3Bucket, Unmet
 from pannier_gateway.stores.s3.keys import stored
 from pannier_gateway.stores.s3.lifespans import tagging
 from pannier_gateway.stores.s3.listing import Lister
@@ -150,7 +145,13 @@ class S3Store:
         target = Target(path, self._key(path, traits), traits, conditions)
         async with self._turns.at(path):
             for _ in range(TRIES):
-                found = await self._admitted(target)
+                try:
+                    found = await self._admitted(target)
+                except Damaged:
+                    if target.conditions.guards_writes:
+                        raise
+                    await self._bucket.delete(target.key)  # whatever it was
+                    return True
                 if found is None:
                     return False
                 try:

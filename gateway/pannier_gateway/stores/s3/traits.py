@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from pannier_gateway.stores.s3.bucket import Checksum
+from pannier_gateway.stores.s3.bodies import Checksum
 from pannier_gateway.stores.s3.keys import Layout
 from pannier_gateway.stores.s3.metadata import Stored
 

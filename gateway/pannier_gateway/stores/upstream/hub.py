@@ -31,6 +31,7 @@ from pannier_gateway.upstream.connection import Answer
 from pannier_gateway.upstream.request import Streamed
 
 ASKED = {records.HEADER: records.VERSION}
+SMALL = 64 * 1024  # bytes up to which the other side has a body at hand before it stores it
 MOST_LISTED = 64 << 20  # bytes of a page
 LONGEST_PAGE = 1000  # entries that a gateway gives at once
 
@@ -66,9 +67,13 @@ class HubStore:
     ) -> Record:
         target = target_of(path, self._prefix)
         headers = ASKED | condition_headers(conditions)
-        body: bytes | Streamed = Streamed(sealing(source, draft))
-        if source.whole is not None:
+        body: bytes | Streamed
+        if source.whole is not None and len(source.whole) <= SMALL:
             body = source.whole + records.sealed(draft(), crc64nvme(source.whole))
+        else:
+            opening = records.opening(draft())
+            headers |= {records.OPENING: str(len(opening))}
+            body = Streamed(sealing(opening, source, draft))
         async with self._server.ask("PUT", target, headers, body) as answer:
             return self._record(path, answer)
 
@@ -135,8 +140,11 @@ class HubStore:
         )
 
 
-async def sealing(source: Source, draft: Callable[[], Draft]) -> AsyncGenerator[Buffer, None]:
-    """The body, and the seal behind it."""
+async def sealing(
+    opening: bytes, source: Source, draft: Callable[[], Draft]
+) -> AsyncGenerator[Buffer, None]:
+    """The body between its opening and its seal."""
+    yield opening
     checksum = 0
     async for piece in source:
         checksum = crc64nvme(piece, checksum)

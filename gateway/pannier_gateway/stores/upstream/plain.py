@@ -29,6 +29,7 @@ from pannier_gateway.stores.base import (
     Record,
     Source,
     encoded_etag,
+    is_etag,
 )
 from pannier_gateway.stores.upstream.hub import check_range
 from pannier_gateway.stores.upstream.reading import UpstreamReading, held
@@ -39,6 +40,7 @@ from pannier_gateway.upstream.request import Streamed
 
 AS_STORED = {"accept-encoding": "zstd"}
 MICROSECOND = timedelta(microseconds=1)
+MOST_DIGITS = 18  # of a size
 
 
 class PlainStore:
@@ -128,6 +130,8 @@ class PlainStore:
         if size is None:
             raise StoreMisanswered(f"{self._server.place} does not tell the size of {path!r}")
         etag = etag_of(metadata, size)
+        if not is_etag(etag):
+            raise StoreMisanswered(f"{self._server.place} tells an etag that is none: {etag[:40]!r}")
         created, expires = metadata.time_created, metadata.time_expires
         return Record(path, size, etag, created, expires, attributes_of(metadata))
 
@@ -176,4 +180,4 @@ def stated_size(answer: Answer) -> int | None:
     """Bytes of the whole object, where the answer says so."""
     total = answer.headers.get("content-range", "").rpartition("/")[2]
     size = total or answer.headers.get("content-length", "")
-    return int(size) if size.isdecimal() else None
+    return int(size) if size.isdecimal() and len(size) <= MOST_DIGITS else None

@@ -43,8 +43,9 @@ KINDS: Mapping[int, type[PannierError]] = {
 ADVICE = {401: TOKEN, 403: TOKEN, 404: USECASE}
 
 
-def refused(place: str, status: int, wait: float | None, body: bytes) -> PannierError:
-    """The error for an answer that is none of an object; `wait` is the seconds it asks for."""
+def refused(place: str, status: int, wait: float | None, body: bytes | None) -> PannierError:
+    """The error for an answer that is none of an object; `wait` is the seconds it asks for, `body`
+    None where the protocol has a reason that HEAD is not told."""
     detail = detail_of(body)
     said = f"{place} refuses ({status}): {words(body) if detail is None else detail}"
     if status in ADVICE:
@@ -54,25 +55,25 @@ def refused(place: str, status: int, wait: float | None, body: bytes) -> Pannier
             return PreconditionFailed()
         case 507:
             return StoreFull()
-        case 502 if detail is None:  # a proxy's: whoever is behind it starts anew, or is away
-            return StoreUnavailable(said)
-        case 503 if wait is None:
-            return StoreUnavailable(said)
-        case 429 | 503:
+        case 429 | 503 if status == 429 or wait is not None:
             return StoreBusy(said, wait)
+        case 502 if detail is None:  # a proxy's: the server behind it starts anew, or is away
+            return StoreUnavailable(said)
     if status not in KINDS and status < 500:
         return StoreMisanswered(f"{said}: this is not how an objectstore answers: check endpoints")
     return KINDS.get(status, StoreUnavailable)(said)
 
 
-def detail_of(body: bytes) -> str | None:
+def detail_of(body: bytes | None) -> str | None:
     """What the server says as the protocol has it; None: something else has answered."""
+    if body is None:
+        return "HEAD is not told why"
     try:
         return msgspec.json.decode(body, type=_Failure).detail
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
-def words(body: bytes) -> str:
+def words(body: bytes | None) -> str:
     """How anything else that has answered puts it."""
     return repr(body[:120].decode("ascii", errors="replace")) if body else "without a word"

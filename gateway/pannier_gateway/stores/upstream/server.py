@@ -93,7 +93,8 @@ class Server:
             expired = answer.headers.get(records.HEADER) == records.EXPIRED
             raise ObjectExpired(absent) if expired else ObjectNotFound(absent)
         wait = seconds_to_wait(answer.headers.get("retry-after"), time())
-        raise refused(self.place, answer.status, wait, text)
+        untold = not text and answer.headers.get("content-type") == "application/json"
+        raise refused(self.place, answer.status, wait, None if untold else text)
 
     def _object_missing(self, answer: Answer) -> bool:
         """The protocol gives no words to an object that is not there, but to all else. To HEAD it

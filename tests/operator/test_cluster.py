@@ -1,0 +1,103 @@
+"""The way to the API server, when it does not believe any more who we are."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from prometheus_client import CollectorRegistry
+
+from pannier_operator.api import Unreachable
+from pannier_operator.cluster import Connection, KubernetesCluster
+from pannier_operator.metrics import ApiMetrics
+from pannier_operator.pace import Backoff, Gate, Tokens
+
+NEWER = "Bearer newer"
+
+
+class Doorkeeper:
+    """Believes the newer token alone. One that asks for /late hears of that when another is in.
+
+    A real API server can't be told when to refuse.
+    """
+
+    def __init__(self) -> None:
+        self._somebody_is_in = asyncio.Event()
+
+    async def answer(self, request: web.Request) -> web.Response:
+        if request.headers["authorization"] == NEWER:
+            self._somebody_is_in.set()
+            return web.json_response({"path": request.path})
+        if request.path == "/late":
+            await self._somebody_is_in.wait()
+        return web.json_response({"message": "who?"}, status=401)
+
+
+class Counted(Connection):
+    """Counts how often it was read."""
+
+    loads = 0
+
+    async def load(self) -> None:
+        self.loads += 1
+        await super().load()
+
+
+@asynccontextmanager
+async def reached(kubeconfig: Path) -> AsyncIterator[tuple[KubernetesCluster, Counted]]:
+    """A cluster that is asked with the token `older`."""
+    application = web.Application()
+    application.router.add_get("/{path:.*}", Doorkeeper().answer)
+    async with TestServer(application) as server:
+        write(kubeconfig, f"http://127.0.0.1:{server.port}", "older")
+        connection = Counted(kubeconfig)
+        await connection.load()
+        gate = Gate(Tokens(100.0, 100.0), Backoff(0.1, 0.2))
+        cluster = KubernetesCluster(connection, gate, ApiMetrics(CollectorRegistry()))
+        yield cluster, connection
+        await cluster.close()
+
+
+def write(kubeconfig: Path, url: str, token: str) -> None:
+    config = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {"token": token}}],
+    }
+    kubeconfig.write_text(json.dumps(config))
+
+
+def renew(kubeconfig: Path) -> None:
+    kubeconfig.write_text(kubeconfig.read_text().replace("older", "newer"))
+
+
+async def test_requests_that_are_refused_together_all_succeed_after_one_new_login(
+    tmp_path: Path,
+) -> None:
+    async with reached(tmp_path / "config") as (cluster, connection):
+        renew(tmp_path / "config")
+
+        several = [cluster.get("/late") for _ in range(5)]
+        answers = await asyncio.gather(*several, cluster.get("/"))
+
+        assert [each["path"] for each in answers] == ["/late"] * 5 + ["/"]
+        assert connection.loads == 2
+
+
+async def test_a_token_that_can_not_be_read_for_a_moment_is_an_error_of_the_cluster(
+    tmp_path: Path,
+) -> None:
+    config, away = tmp_path / "config", tmp_path / "away"
+    async with reached(config) as (cluster, _):
+        config.rename(away)
+        with pytest.raises(Unreachable, match="no way to a cluster"):
+            await cluster.get("/")
+        away.rename(config)
+        renew(config)
+
+        assert await cluster.get("/") == {"path": "/"}
