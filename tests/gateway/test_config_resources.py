@@ -349,7 +349,7 @@ def test_a_dangling_link_is_an_error_and_not_a_file_less(tmp_path: Path) -> None
     (tmp_path / "a.yaml").write_text("", encoding="utf-8")
     (tmp_path / "b.yaml").symlink_to("nowhere")
 
-    with pytest.raises(ManifestErrors, match="cannot be read: No such file or directory"):
+    with pytest.raises(ManifestErrors, match=r"b\.yaml.*: cannot be read: No such file"):
         read(tmp_path)
 
 

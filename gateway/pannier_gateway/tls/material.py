@@ -43,11 +43,11 @@ class Material(Struct, frozen=True):
         if self.certificate is None or self.key is None:
             return
         with TemporaryDirectory(prefix="pannier-") as folder:  # ssl takes files alone
-            files = {Path(folder) / CERTIFICATE: self.certificate, Path(folder) / KEY: self.key}
-            for file, pem in files.items():
+            certificate, key = Path(folder) / CERTIFICATE, Path(folder) / KEY
+            for file, pem in ((certificate, self.certificate), (key, self.key)):
                 file.touch(mode=0o600)
                 file.write_bytes(pem)
-            context.load_cert_chain(*map(str, files), password=refuse_to_ask)
+            context.load_cert_chain(certificate, key, refuse_to_ask)
 
 
 def read_material(config: TlsConfig, files: Files) -> Material:

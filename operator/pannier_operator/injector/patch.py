@@ -72,17 +72,22 @@ def patch(pod: Pod, given: Sidecar, buckets: Iterable[Bucket]) -> list[Operation
 
 def check(pod: Pod, values: Values) -> None:
     """Raises Refused when there is no room for the gateway, or too little."""
+    agree(values)
     ports = {int(values["port"]), int(values["admin-port"])}
-    if len(ports) == 1:
-        raise Refused(f"{SAME_PORT}; both are {values['port']}")
-    if bytes_in(values["memory-request"]) > bytes_in(values["memory"]):
-        more = f"{values['memory-request']} is more than {values['memory']}"
-        raise Refused(f"{TOO_LITTLE_MEMORY}; {more}")
     if pod.spec.host_network and not {*PORTS} <= pod.annotations.keys():
         raise Refused(ON_THE_NODE)
     for each in (*(pod.spec.init_containers or ()), *pod.spec.containers):
         if each.name != GATEWAY and (taken := ports & each.tcp_ports):
             raise Refused(f"{CROWDED}; container {each.name} has {min(taken)}")
+
+
+def agree(values: Values) -> None:
+    """Raises Refused when no pod could have a gateway with all of these values."""
+    if int(values["port"]) == int(values["admin-port"]):
+        raise Refused(f"{SAME_PORT}; both are {values['port']}")
+    if bytes_in(values["memory-request"]) > bytes_in(values["memory"]):
+        more = f"{values['memory-request']} is more than {values['memory']}"
+        raise Refused(f"{TOO_LITTLE_MEMORY}; {more}")
 
 
 def bytes_in(size: str) -> int:

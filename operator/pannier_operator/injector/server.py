@@ -75,6 +75,7 @@ class Injector:
             raise web.HTTPRequestTimeout(text=text) from error
         except (ConnectionError, web.RequestPayloadError) as error:
             self._metrics.malformed()
+            request.content.feed_eof()  # or the server waits for the rest, and fails aloud
             raise web.HTTPBadRequest(text=f"the review cannot be read: {error}\n") from error
 
     async def _answer(self, question: Question, counted: Review) -> bytes:

@@ -2,14 +2,15 @@
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from msgspec import Struct
 
 from pannier_operator.injector.manifests import SYSTEM
-from pannier_operator.injector.options import OPTIONS, Option
+from pannier_operator.injector.options import OPTIONS, Option, Refused
+from pannier_operator.injector.patch import agree
 from pannier_operator.injector.sidecar import DEFAULTS, Sidecar
 from pannier_operator.settings import (
     Address,
@@ -173,10 +174,19 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         pull_policy=arguments.image_pull_policy,
         version=version("pannier").replace("+", "-"),  # a label takes no plus
         cpu_limit=arguments.cpu_limit,
-        defaults={each.name: given[f"default_{each.name.replace('-', '_')}"] for each in OPTIONS},
+        defaults=_defaults(given),
     )
     own = {name: given[name] for name in Settings.__struct_fields__ if name != "sidecar"}
     return Settings(sidecar=sidecar, **own | {"host": tuple(arguments.host)})
+
+
+def _defaults(given: Mapping[str, str]) -> dict[str, str]:
+    found = {each.name: given[f"default_{each.name.replace('-', '_')}"] for each in OPTIONS}
+    try:
+        agree(found)
+    except Refused as refusal:
+        raise Unusable(f"with these --default-… every pod is refused: {refusal}") from refusal
+    return found
 
 
 def seconds(text: str) -> float:

@@ -97,7 +97,7 @@ def test_who_comes_again_proves_again_who_it_is(
     with pytest.raises(ssl.SSLError):
         caller.call(session)
 
-    assert not caller.call().session_reused
+    assert not caller.call(session).session_reused  # it was forgotten: nobody is locked out
 
 
 @pytest.mark.parametrize("server_name", ["localhost", None], ids=["by name", "without a name"])

@@ -23,6 +23,7 @@ from pannier_operator.injector.serve import listening
 from pannier_operator.injector.server import Injector
 from pannier_operator.injector.tls import Identity
 from pannier_operator.settings import Address
+from pannier_operator.unusable import Unusable
 from support.cluster import Answer, ControlPlane
 from support.injection import (
     Cluster,
@@ -266,4 +267,21 @@ def test_what_is_no_name_of_a_namespace_never_comes_into_a_path(namespace: str) 
 
     with pytest.raises(MalformedReview, match="namespace"):
         asked(json.dumps(review).encode())
-    assert asked(json.dumps(review | {"request": request | {"namespace": "a-1"}}).encode())
+    mended = review | {"request": request | {"namespace": "a-1"}}
+    assert asked(json.dumps(mended).encode()).namespace == "a-1"
+
+
+# Defaults
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ("--default-port=8651", patch.SAME_PORT),
+        ("--default-memory=64Mi", patch.TOO_LITTLE_MEMORY),
+        ("--default-memory-request=1Gi", patch.TOO_LITTLE_MEMORY),
+    ],
+)
+def test_defaults_that_would_refuse_every_pod_are_refused_at_the_start(told: str, why: str) -> None:
+    with pytest.raises(Unusable, match=why):
+        settings(told)

@@ -266,7 +266,7 @@ def test_a_container_on_a_port_of_the_gateway_is_refused() -> None:
 def test_a_volume_with_a_name_of_the_gateways_is_refused() -> None:
     for name in ("pannier-config", "pannier-claim-x"):
         told = refusal(a_pod(volumes=[{"name": name, "emptyDir": {}}]))
-        assert told.startswith(f"volume {name} ")
+        assert told == f"{patch.NAMED}; volume {name} has one"
 
 
 # What Buckets need

@@ -131,7 +131,7 @@ class PlainStore:
             raise StoreMisanswered(f"{self._server.place} does not tell the size of {path!r}")
         etag = etag_of(metadata, size)
         if not is_etag(etag):
-            raise StoreMisanswered(f"{self._server.place} tells an etag that is none: {etag[:40]!r}")
+            raise StoreMisanswered(f"{self._server.place} tells no etag, but {etag[:40]!r}")
         created, expires = metadata.time_created, metadata.time_expires
         return Record(path, size, etag, created, expires, attributes_of(metadata))
 
