@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
+import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
@@ -23,6 +24,7 @@ from pannier_operator.unusable import Unusable
 
 PAGE = 500  # objects per page of a list
 TIMEOUT_SECONDS = 30
+LONGEST_WAIT_SECONDS = 120.0  # whatever a Retry-After asks for
 _JSON = "application/json"
 _JSON_PATCH = "application/json-patch+json"
 _APPLY = "application/apply-patch+yaml"
@@ -63,9 +65,7 @@ class Connection:
             if self._kubeconfig is None:
                 config.load_incluster_config(settings)  # type: ignore[no-untyped-call]  # as it comes
             else:
-                await config.load_kube_config(  # type: ignore[no-untyped-call]  # as it comes
-                    str(self._kubeconfig), client_configuration=settings
-                )
+                await _load(self._kubeconfig, settings)
         except (config.ConfigException, OSError) as error:
             raise Unusable(
                 f"no way to a cluster: {error}; give --kubeconfig or KUBECONFIG, or run in a pod"
@@ -92,6 +92,17 @@ class Connection:
             key_path=settings.key_file,
             verify=settings.verify_ssl,
         )
+
+
+async def _load(kubeconfig: Path, settings: Configuration) -> None:
+    """Raises ConfigException also for what the library stumbles over, and OSError."""
+    try:
+        await config.load_kube_config(  # type: ignore[no-untyped-call]  # as it comes
+            str(kubeconfig), client_configuration=settings
+        )
+    except (AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
+        what = " ".join(str(error).split())
+        raise config.ConfigException(f"{kubeconfig} is no kubeconfig: {what}") from error
 
 
 class _Call(NamedTuple):
@@ -226,6 +237,7 @@ def _decoded(answer: _Answer) -> Json:
             raise Unreachable(f"an answer that is no object: {found['message']}") from error
     if answer.status >= 400:
         text = answer.retry_after
-        wait = float(text) if text.isascii() and text.isdigit() else None
+        asked = float(text) if text.isascii() and text.isdigit() else None
+        wait = None if asked is None else min(asked, LONGEST_WAIT_SECONDS)
         raise Refused(answer.status, str(found.get("message", "")), wait)
     return found

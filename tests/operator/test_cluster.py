@@ -11,10 +11,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
 
-from pannier_operator.api import Unreachable
+from pannier_operator.api import Refused, Unreachable
 from pannier_operator.cluster import Connection, KubernetesCluster
 from pannier_operator.metrics import ApiMetrics
 from pannier_operator.pace import Backoff, Gate, Tokens
+from pannier_operator.unusable import Unusable
 
 NEWER = "Bearer newer"
 
@@ -34,6 +35,8 @@ class Doorkeeper:
             return web.json_response({"path": request.path})
         if request.path == "/late":
             await self._somebody_is_in.wait()
+        if request.path == "/busy":
+            return web.json_response({}, status=429, headers={"Retry-After": "9" * 400})
         return web.json_response({"message": "who?"}, status=401)
 
 
@@ -101,3 +104,24 @@ async def test_a_token_that_can_not_be_read_for_a_moment_is_an_error_of_the_clus
         renew(config)
 
         assert await cluster.get("/") == {"path": "/"}
+
+
+async def test_nobody_makes_the_operator_wait_for_longer_than_two_minutes(tmp_path: Path) -> None:
+    async with reached(tmp_path / "config") as (cluster, _):
+        with pytest.raises(Refused) as refused:
+            await cluster.get("/busy")
+
+    assert refused.value.retry_after == 120.0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00\xff", b"text", b"42", b"- a", b"{", b"current-context: c\ncontexts: [3]"],
+)
+async def test_a_kubeconfig_that_is_none_is_said_in_one_line(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "config").write_bytes(content)
+
+    with pytest.raises(Unusable, match=r"^no way to a cluster: /.*/config is no kubeconfig: .+$"):
+        await Connection(tmp_path / "config").load()

@@ -3,7 +3,7 @@
 {{- define "pannier.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $both := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- default $both .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- default $both .Values.fullnameOverride | replace "." "-" | trunc 40 | trimSuffix "-" -}}
 {{- end }}
 
 {{- /* Of a dict with `root` and `component`. */}}

@@ -40,7 +40,7 @@ from pannier_gateway.upstream.request import Streamed
 
 AS_STORED = {"accept-encoding": "zstd"}
 MICROSECOND = timedelta(microseconds=1)
-MOST_DIGITS = 18  # of a size
+MOST_DIGITS = 19  # of a size
 
 
 class PlainStore:
