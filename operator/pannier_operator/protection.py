@@ -36,9 +36,9 @@ async def let_go(cluster: Cluster, namespaces: Collection[str]) -> None:
 
     Without Usecases there is no work, and so nobody else to do it. What fails is left as it is.
     """
-    with suppress(ClusterError):
-        if await _is_gone(cluster):
-            for scope in (*namespaces,) or (None,):
+    for scope in (*namespaces,) or (None,):
+        with suppress(ClusterError):
+            if await _is_gone(cluster):
                 await _free(cluster, scope)
 
 

@@ -346,6 +346,8 @@ def test_a_restart_with_nothing_to_do_writes_nothing(place: Place, proxy: Proxy,
     proxy.clear()
 
     with working(way, namespaces=(place.namespace,)) as operator:
+        looked = {"result": "unchanged"}  # at first, and once its watches have begun
+        eventually(lambda: operator.metric("pannier_operator_reconciles_total", **looked) >= 2)
         eventually(lambda: at_rest(operator))
 
     assert writes(proxy) == 0

@@ -1,14 +1,44 @@
 """What is missed where kopf watches, or takes for its own, is nothing: gaps, and finalizers."""
 
 import pytest
+from aiohttp import web
 
+from pannier_operator.api import FIELD_MANAGER
 from pannier_operator.handlers import settings
-from support.apiproxy import Cut, Pass, Proxy, Refuse, Rule
+from support.apiproxy import Cut, Exchange, Pass, Proxy, Refuse, Rule
 from support.cluster import ADMIN, Refused
 from support.manifests import bucket, usecase
-from support.operators import Place, eventually, working
+from support.operators import Place, Working, eventually, working
 
 pytestmark = pytest.mark.cluster
+
+
+class WatchesBeginLate:
+    """Lists of the operator's own are answered at once, those that a watch begins with are not."""
+
+    async def answer(self, exchange: Exchange) -> web.StreamResponse:
+        own = exchange.request.headers["User-Agent"] == FIELD_MANAGER
+        return await Pass(seconds=0 if own else 4).answer(exchange)
+
+
+def come_to_rest(place: Place, operator: Working) -> None:
+    """All is written, and nothing more is to be looked at: that would find what is deleted."""
+    eventually(lambda: place.is_ready("Usecase", "deleted") == ("True", "Ready"))
+    eventually(lambda: place.is_ready("Bucket", "main")[0] == "True")
+    eventually(lambda: operator.metric("pannier_operator_queue_depth") == 0)
+    eventually(lambda: operator.metric("pannier_operator_reconciles_active") == 0)
+
+
+def test_what_is_deleted_before_the_first_watch_begins_goes(place: Place, proxy: Proxy) -> None:
+    place.apply(bucket(), usecase(), usecase("deleted"))
+    proxy.on(Rule(WatchesBeginLate(), verb="list", resource="usecases"))
+    way = proxy.kubeconfig(place.plane.tokens[ADMIN])
+    with working(way, namespaces=(place.namespace,)) as operator:
+        come_to_rest(place, operator)
+
+        place.delete("Usecase", "deleted")
+
+        eventually(lambda: place.config.usecases.keys() == {"attachments"})
 
 
 def test_what_is_deleted_before_a_watch_begins_anew_goes(place: Place, proxy: Proxy) -> None:
@@ -16,10 +46,7 @@ def test_what_is_deleted_before_a_watch_begins_anew_goes(place: Place, proxy: Pr
     way = proxy.kubeconfig(place.plane.tokens[ADMIN])
     with working(way, namespaces=(place.namespace,)) as operator:
         eventually(lambda: proxy.count("watch") >= 3)
-        eventually(lambda: place.is_ready("Usecase", "deleted") == ("True", "Ready"))
-        eventually(lambda: place.is_ready("Bucket", "main")[0] == "True")
-        eventually(lambda: operator.metric("pannier_operator_queue_depth") == 0)
-        eventually(lambda: operator.metric("pannier_operator_reconciles_active") == 0)
+        come_to_rest(place, operator)
         slow = proxy.on(Rule(Pass(seconds=2), verb="list", resource="usecases", times=1))
         proxy.on(Rule(Cut(events=0, error=410), verb="watch", resource="usecases", times=1))
         proxy.hang_up()

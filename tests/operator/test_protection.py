@@ -58,6 +58,18 @@ async def test_without_their_kind_what_is_deleted_goes_and_the_rest_stays_protec
     assert left.found("Bucket")["main"]["metadata"]["finalizers"] == [FINALIZER]
 
 
+async def test_a_namespace_that_cannot_be_read_does_not_keep_the_others(
+    left: Place, other: Place, proxy: Proxy
+) -> None:
+    proxy.on(Rule(WithoutUsecases(), path=DISCOVERY))
+    proxy.on(Rule(Refuse(403), verb="list", resource="buckets", times=1))
+
+    async with reached(proxy.kubeconfig(left.plane.tokens[ADMIN])) as cluster:
+        await let_go(cluster, [other.namespace, left.namespace])
+
+    assert left.found("Bucket").keys() == {"main"}
+
+
 async def test_one_that_cannot_be_freed_does_not_keep_the_others(left: Place, proxy: Proxy) -> None:
     left.apply(bucket("stuck"))
     left.patch("Bucket", "stuck", metadata={"finalizers": [FINALIZER]})

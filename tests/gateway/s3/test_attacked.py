@@ -198,6 +198,16 @@ async def test_no_encoding_is_told_that_no_header_can_hold() -> None:
     assert (found.status, "content-encoding" in found.headers) == (200, False)
 
 
+async def test_a_part_that_nobody_asked_for_is_not_taken_for_the_whole() -> None:
+    head = 'etag: "e1"', "content-range: bytes 0-2/1000"
+    with serving(answer("206 Partial Content", b"abc", *head)) as server:
+        async with store_at(server) as store, at_the_door(store) as url:
+            found = await asyncio.to_thread(exchange, url, "GET", "/v1/objects/attachments/_/k")
+
+    assert found.status == 500
+    assert "gave 3 of 1000 bytes" in found.detail
+
+
 async def test_what_can_not_be_read_can_be_deleted() -> None:
     with serving((GARBAGE, answer("204 No Content"))) as server:
         async with store_at(server) as store:

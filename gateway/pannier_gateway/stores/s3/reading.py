@@ -96,6 +96,9 @@ class S3Reading:
                 if count == self.record.size and not right:
                     raise Damaged(f"{self._bucket.place}: {self.record.path!r} fails its checksum")
                 yield piece
+        if count < self.record.size:
+            said = f"{count} of {self.record.size} bytes of {self.record.path!r}"
+            raise Damaged(f"{self._bucket.place} gave {said}")
 
 
 async def limited(pieces: AsyncGenerator[Buffer, None], size: int) -> AsyncGenerator[Buffer, None]:
