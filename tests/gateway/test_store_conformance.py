@@ -263,7 +263,7 @@ async def test_the_draft_is_asked_for_once_the_last_byte_has_come(store: Store) 
 
     await store.put("k", Noted([b"a", b"b"]), noted)
 
-    assert happened == ["end", "draft"]
+    assert happened[-2:] == ["end", "draft"]  # whatever has been asked before
 
 
 async def test_the_etag_changes_whenever_the_bytes_do(store: Store) -> None:
