@@ -127,8 +127,10 @@ class Store(Protocol):
         draft: Callable[[], Draft],
         conditions: Conditions = UNCONDITIONAL,
     ) -> Record:
-        """Store all of `source` or nothing; `draft` counts as it is once the last byte has come, and
-        may be asked before, for what is known by then.
+        """Store all of `source` or nothing.
+
+        `draft` counts as it is once the last byte has come, and may be asked before, for what is
+        known by then.
 
         Whoever reads meanwhile gets the old object or the new one. Raises PreconditionFailed,
         StoreFull, and whatever `source` raises.
