@@ -38,7 +38,8 @@ class Kept(NamedTuple):
 
     @property
     def traces(self) -> list[Path]:
-        groups = Path("/sys/fs/cgroup").glob(f"**/{self.name}")
+        root = Path("/sys/fs/cgroup")
+        groups = (*root.glob(self.name), *root.glob(f"*/{self.name}"))  # version 2, version 1
         return [each for each in (machine.folder_of(self.name), *groups) if each.exists()]
 
 
