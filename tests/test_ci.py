@@ -26,10 +26,12 @@ class Machine:
             (folder / name).mkdir(parents=True)
         (folder / ".ci" / "run").write_bytes((ROOT / ".ci" / "run").read_bytes())
 
-    def run(self, *, lint: int = 0, test: int = 0, e2e: int = 0) -> Outcome:
+    def run(self, *, lint: int = 0, test: int = 0, e2e: int | str = 0) -> Outcome:
+        """`e2e`: how it ends, or what decides that."""
         targets = f'lint) exit {lint};; test) echo "{COUNT}"; exit {test};;'
         self._program("path/make", f'echo "make $*"; case $1 in {targets} esac')
-        self._program(".venv/bin/python", f'echo "python $*"; exit {e2e}')
+        ending = e2e if isinstance(e2e, str) else f"exit {e2e}"
+        self._program(".venv/bin/python", f'echo "python $*"; {ending}')
         path = f"{self._folder / 'path'}:/usr/bin:/bin"
         done = subprocess.run(
             ["bash", self._folder / ".ci" / "run"],
@@ -59,6 +61,14 @@ def test_all_is_run_in_turn_and_the_count_of_tests_comes_last(machine: Machine) 
     run = [line.split()[1] for line in outcome.lines if line.startswith(("make", "python"))]
     assert run == ["lint", "test", "tools/e2e.py"]
     assert outcome.lines[-1] == COUNT
+
+
+def test_what_fails_on_a_node_is_tried_once_more(machine: Machine) -> None:
+    outcome = machine.run(e2e=1)
+
+    assert not outcome.passed
+    assert outcome.lines.count("python tools/e2e.py") == 2
+    assert machine.run(e2e="test -e tried || { touch tried; false; }").passed
 
 
 def test_a_machine_that_bears_no_node_is_passed_over(machine: Machine) -> None:
