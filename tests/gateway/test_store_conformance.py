@@ -554,6 +554,7 @@ async def test_a_put_that_is_cancelled_while_its_body_comes_leaves_nothing(world
 # Listing
 
 
+@pytest.mark.slow
 async def test_thousands_of_objects_are_listed_in_pages(world: World) -> None:
     store, each = world.store, 25 if world.remote else 100  # of a hundred prefixes
     keys = [f"{i % 100:02d}/{i // 100:02d}" for i in range(100 * each)]
