@@ -9,7 +9,7 @@ from support.cluster import ControlPlane, running_control_plane, running_control
 from support.makes import Engines
 
 settings.register_profile("thorough", deadline=None, max_examples=100, print_blob=True)
-settings.register_profile("quick", settings.get_profile("thorough"), max_examples=20)
+settings.register_profile("quick", settings.get_profile("thorough"), max_examples=10)
 settings.register_profile("storm", settings.get_profile("thorough"), max_examples=5000)
 settings.register_profile("repeatable", settings.get_profile("thorough"), derandomize=True)
 settings.load_profile("thorough")

@@ -52,6 +52,7 @@ def test_a_request_over_the_rate_is_refused_before_it_is_asked_for_its_body(
     assert 'pannier_limited_requests_total{limit="requestsPerSecond",usecase="one-a-sec' in page
 
 
+@pytest.mark.slow
 def test_bytes_over_the_rate_take_their_time_in_and_out(wire: Wire, scope: str) -> None:
     path, body = f"/v1/objects/trickle/{scope}/", bytes(RATE)
 
@@ -92,6 +93,7 @@ def test_who_leaves_within_a_paced_upload_makes_room_at_once(
     assert wire.ask("HEAD", path).status == 404
 
 
+@pytest.mark.slow
 def test_who_sends_no_more_after_a_whole_body_is_slowed_like_anybody(
     wire: Wire, scope: str
 ) -> None:

@@ -106,6 +106,7 @@ async def test_files_that_stay_are_left_alone(world: World) -> None:
     assert len(world.server.callers) == asked
 
 
+@pytest.mark.slow
 async def test_certificates_change_under_load_and_no_request_fails(world: World) -> None:
     await world.ask()
     pool = Pool(world.endpoint, PoolLimits(age=0.02))
