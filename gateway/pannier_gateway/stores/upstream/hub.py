@@ -1,8 +1,7 @@
 """Another gateway as a store: all of the seam, in the words of `stores.records`."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+from contextlib import asynccontextmanager
 
 import msgspec
 from awscrt.checksums import crc64nvme
@@ -19,8 +18,7 @@ from pannier_gateway.errors import (
 from pannier_gateway.span import Span
 from pannier_gateway.stores import records
 from pannier_gateway.stores.base import Buffer, Draft, Listing, Page, Record, Source
-from pannier_gateway.stores.upstream.reading import UpstreamReading, held
-from pannier_gateway.stores.upstream.server import Server
+from pannier_gateway.stores.upstream.reader import UpstreamReader
 from pannier_gateway.stores.upstream.targets import (
     existing_target,
     listing_target,
@@ -36,27 +34,12 @@ MOST_LISTED = 64 << 20  # bytes of a page
 LONGEST_PAGE = 1000  # entries that a gateway gives at once
 
 
-class HubStore:
+class HubStore(UpstreamReader):
     """Implements Store. Keys get `prefix` upstream, and lose it again."""
 
     told = "a gateway, which keeps every promise"
 
-    def __init__(self, server: Server, prefix: str = "") -> None:
-        self._server = server
-        self._prefix = prefix
-
-    def __repr__(self) -> str:
-        return f"<HubStore at {self._server!r}>"
-
-    def open(self, path: str) -> AbstractAsyncContextManager[UpstreamReading]:
-        target = existing_target(path, self._prefix)
-        asking = self._server.ask("GET", target, ASKED)
-        record_of, ask = partial(self._record, path), partial(self._range, target)
-        return held(self._server.place, asking, record_of, ask)
-
-    async def head(self, path: str) -> Record:
-        async with self._server.ask("HEAD", existing_target(path, self._prefix), ASKED) as answer:
-            return self._record(path, answer)
+    asked = ASKED
 
     async def put(
         self,

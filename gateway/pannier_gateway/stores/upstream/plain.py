@@ -5,9 +5,8 @@ a way that could go wrong; deadlines the server moves by itself when it is read 
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
 from typing import NoReturn
 
 from pannier.protocol.expiration import MANUAL, Expiration
@@ -32,8 +31,7 @@ from pannier_gateway.stores.base import (
     is_etag,
 )
 from pannier_gateway.stores.upstream.hub import check_range
-from pannier_gateway.stores.upstream.reading import UpstreamReading, held
-from pannier_gateway.stores.upstream.server import Server
+from pannier_gateway.stores.upstream.reader import UpstreamReader
 from pannier_gateway.stores.upstream.targets import existing_target, target_of
 from pannier_gateway.upstream.connection import Answer
 from pannier_gateway.upstream.request import Streamed
@@ -43,7 +41,7 @@ MICROSECOND = timedelta(microseconds=1)
 MOST_DIGITS = 19  # of a size
 
 
-class PlainStore:
+class PlainStore(UpstreamReader):
     """Implements Store."""
 
     told = (
@@ -51,24 +49,7 @@ class PlainStore:
         "it alone decides when objects expire"
     )
 
-    def __init__(self, server: Server, prefix: str = "") -> None:
-        self._server = server
-        self._prefix = prefix
-
-    def __repr__(self) -> str:
-        return f"<PlainStore at {self._server!r}>"
-
-    def open(self, path: str) -> AbstractAsyncContextManager[UpstreamReading]:
-        target = existing_target(path, self._prefix)
-        asking = self._server.ask("GET", target, AS_STORED)
-        record_of, ask = partial(self._record, path), partial(self._range, target)
-        return held(self._server.place, asking, record_of, ask)
-
-    async def head(self, path: str) -> Record:
-        async with self._server.ask(
-            "HEAD", existing_target(path, self._prefix), AS_STORED
-        ) as answer:
-            return self._record(path, answer)
+    asked = AS_STORED
 
     async def put(
         self,
