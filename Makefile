@@ -12,10 +12,10 @@ uv     := $(VENV)/bin/uv pip compile pyproject.toml --universal --python-version
 own    := -c requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-engines e2e check lint format bench lock images clean \
+.PHONY: help setup demo test test-engines e2e check lint format generated bench lock images clean \
         formatted linted typed pointed
 
-help: ## list the targets
+help:
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## build or refresh the environment in .venv (every target does)
@@ -55,6 +55,10 @@ pointed:
 format: setup ## rewrite the code as the formatter and the linter want it
 	@$(run) -m ruff check --fix --exit-zero --quiet
 	@$(run) -m ruff format
+
+generated: setup ## make anew what code, CRDs and values become in the chart and in tables of docs
+	@$(run) tools/chart_files.py
+	@$(run) tools/manifest_tables.py
 
 bench: setup ## measure, beside an anchor in the same run
 	@$(run) -m bench

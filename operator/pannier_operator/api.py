@@ -108,7 +108,7 @@ class Cluster(Protocol):
         """Make it so (server-side apply, by force); `part` may be `/status`."""
         ...
 
-    async def patch(self, manifest: Json, operations: Sequence[Json]) -> Json:
+    async def patch(self, manifest: Json, operations: Sequence[Json], part: str = "") -> Json:
         """Change the object that `manifest` names, by the operations of a JSON patch."""
         ...
 

@@ -28,6 +28,8 @@ LONGEST_WAIT_SECONDS = 120.0  # whatever a Retry-After asks for
 _JSON = "application/json"
 _JSON_PATCH = "application/json-patch+json"
 _APPLY = "application/apply-patch+yaml"
+# Nobody here reads warnings, and to look for any the API server parses what is applied twice.
+_WRITING: dict[str, str | int] = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Ignore"}
 PLAIN = {"Accept-Encoding": "identity"}  # compressing lists costs either side more than it saves
 
 
@@ -160,11 +162,11 @@ class KubernetesCluster:
         return await self._asked(_Call("get", "GET", path))
 
     async def apply(self, manifest: Json, part: str = "") -> Json:
-        url = _url(_path(manifest) + part, {"fieldManager": FIELD_MANAGER, "force": "true"})
+        url = _url(_path(manifest) + part, _WRITING | {"force": "true"})
         return await self._asked(_Call("apply", "PATCH", url, _APPLY, manifest))
 
-    async def patch(self, manifest: Json, operations: Sequence[Json]) -> Json:
-        url = _url(_path(manifest), {"fieldManager": FIELD_MANAGER})
+    async def patch(self, manifest: Json, operations: Sequence[Json], part: str = "") -> Json:
+        url = _url(_path(manifest) + part, _WRITING)
         return await self._asked(_Call("patch", "PATCH", url, _JSON_PATCH, operations))
 
     async def create(self, manifest: Json) -> Json:

@@ -18,7 +18,13 @@ from pannier_operator import logs
 from pannier_operator.checking import Checked
 from pannier_operator.injector import settings as injecting
 from pannier_operator.lease import LeaseLost
-from pannier_operator.settings import add_options, settings_of
+from pannier_operator.settings import (
+    Settings,
+    add_log_level,
+    add_options,
+    add_scope,
+    settings_of,
+)
 from pannier_operator.unusable import Unusable
 from pannier_operator.world import of_manifests
 
@@ -26,6 +32,7 @@ DESCRIPTION = "Turns Usecase and Bucket resources into the configuration of gate
 RUN = "Watches a cluster: that of a kubeconfig, or the one that its pod is in."
 INJECTOR = "An admission webhook that gives pods their gateway, where they are labelled for it."
 CHECK = "Says what a cluster would make of manifests, without one."
+UNPROTECT = "Takes the operator's finalizer off all Buckets, for when it is gone for good."
 CRDS = "Prints the CustomResourceDefinitions, for kubectl apply --server-side -f -"
 COLLECT_AFTER = 50_000  # new objects: a page of a list makes more, and no cycles
 
@@ -63,6 +70,10 @@ def _parser() -> Parser:
     injector = commands.add_parser("injector", help="give pods their gateway", description=INJECTOR)
     injecting.add_options(injector)
     injector.set_defaults(do=_injector)
+    unprotect = commands.add_parser("unprotect", help="let Buckets go", description=UNPROTECT)
+    add_scope(unprotect)
+    add_log_level(unprotect)
+    unprotect.set_defaults(do=_unprotect)
     commands.add_parser("crds", help="print the CRDs", description=CRDS).set_defaults(do=_crds)
     return parser
 
@@ -72,6 +83,15 @@ def _run(given: argparse.Namespace) -> int:
 
     settings = settings_of(given)
     return _worked(run(settings), settings.log_level)
+
+
+def _unprotect(given: argparse.Namespace) -> int:
+    from pannier_operator.run import Operator  # noqa: PLC0415  # the same
+
+    scope = Settings(
+        kubeconfig=given.kubeconfig, namespaces=(*given.namespace,), log_level=given.log_level
+    )
+    return _worked(Operator(scope).unprotect(), scope.log_level)
 
 
 def _injector(given: argparse.Namespace) -> int:

@@ -137,6 +137,11 @@ def same(before: Json, after: Json) -> bool:
     )
 
 
+def foreign(before: Json, after: Json) -> set[str]:
+    """The fields of status `before` that `after` has no place for."""
+    return before.keys() - after.keys() - _NOT_OURS
+
+
 def changed(before: Json, after: Json) -> list[Json]:
     """The conditions of `after` of which `before` says something else, the message aside."""
     known = _by_type(before)

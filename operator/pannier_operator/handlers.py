@@ -13,10 +13,10 @@ from typing import Any
 import aiohttp
 import kopf
 
-from pannier_operator.api import BUCKETS, CONFIG_MAPS, USECASES
+from pannier_operator.api import CONFIG_MAPS
 from pannier_operator.cluster import PLAIN, Access
 from pannier_operator.pace import Backoff
-from pannier_operator.world import CONFIG_SELECTOR
+from pannier_operator.world import CONFIG_SELECTOR, KINDS
 
 News = Callable[[str, str, str], None]
 """Told of an object: its namespace, its uid, and its resourceVersion, empty where it is gone."""
@@ -33,13 +33,13 @@ async def following(
     access: Callable[[], Awaitable[Access]],
     namespaces: Collection[str],
     news: News,
-    relisted: Callable[[], None],
+    relisted: Callable[[str], None],
 ) -> AsyncIterator[Collection[Task]]:
     """Tell `news` of whatever changes, until one of the tasks that are yielded is done.
 
-    Whenever a kind was listed `relisted` is called: of what was deleted since it was last watched
-    nobody tells. One task is done when the process is told to end (SIGTERM, SIGINT), or when a
-    watch is broken for good: why, is raised when the block is left.
+    Whenever a kind was listed `relisted` hears at which path: of what was deleted since it was last
+    watched nobody tells. One task is done when the process is told to end (SIGTERM, SIGINT), or
+    when a watch is broken for good: why, is raised when the block is left.
     """
     before, logins = asyncio.all_tasks(), Logins(access, relisted)
     roots, over = list[Task](), list[Task]()
@@ -79,7 +79,7 @@ class Logins:
     """The sessions that kopf has been given, one after the other."""
 
     def __init__(
-        self, access: Callable[[], Awaitable[Access]], relisted: Callable[[], None]
+        self, access: Callable[[], Awaitable[Access]], relisted: Callable[[str], None]
     ) -> None:
         self._access = access
         self._relisted = relisted
@@ -119,7 +119,7 @@ def registry(logins: Logins, news: News) -> kopf.OperatorRegistry:
         news(metadata["namespace"], metadata["uid"], "" if gone else metadata["resourceVersion"])
 
     kopf.on.login(registry=found, errors=kopf.ErrorsMode.TEMPORARY)(logins.log_in)
-    for each in (USECASES, BUCKETS, CONFIG_MAPS):
+    for each in KINDS:
         kopf.on.event(group=each.group, version=each.version, plural=each.plural, registry=found)(
             seen
         )
@@ -171,7 +171,7 @@ class _NoDiffs(kopf.DiffBaseStorage):
         return None
 
 
-def _session(access: Access, relisted: Callable[[], None]) -> aiohttp.ClientSession:
+def _session(access: Access, relisted: Callable[[str], None]) -> aiohttp.ClientSession:
     known = kopf.ConnectionInfo(
         server=access.server,
         ca_path=access.ca_path,
@@ -190,15 +190,17 @@ def _session(access: Access, relisted: Callable[[], None]) -> aiohttp.ClientSess
     )
 
 
-def _tracing(relisted: Callable[[], None]) -> aiohttp.TraceConfig:
+def _tracing(relisted: Callable[[str], None]) -> aiohttp.TraceConfig:
     """Calls `relisted` for a list's first page: what it holds, and the watch's begin, are fixed."""
+    names = {each.plural for each in KINDS}
 
     async def ended(
         _session: aiohttp.ClientSession, _context: object, end: aiohttp.TraceRequestEndParams
     ) -> None:
-        begins = end.method == "GET" and not {"watch", "continue"} & end.url.query.keys()
+        lists = end.method == "GET" and end.url.name in names
+        begins = lists and not {"watch", "continue"} & end.url.query.keys()
         if begins and end.response.ok:
-            relisted()
+            relisted(end.url.path)
 
     found = aiohttp.TraceConfig()
     found.on_request_end.append(ended)

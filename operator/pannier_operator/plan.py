@@ -159,7 +159,7 @@ def _acceptance(seen: Seen, verdict: render.Verdict | None, taken: Mapping[str, 
         return _refused(Reason.INVALID_SPEC, seen.fault)
     if seen.key in taken:
         message = f"the name {seen.claim} in this store is taken by Usecase {taken[seen.key]}"
-        return _refused(Reason.NAME_CONFLICT, f"{message}; set another spec.name")
+        return _refused(Reason.NAME_CONFLICT, f"{message}; declare it anew with another spec.name")
     if verdict.reason == render.Reason.BUCKET_NOT_FOUND:  # judged last: the rest is sound
         return Finding(Type.ACCEPTED, True, Reason.VALID, "the spec is sound")
     return Finding(Type.ACCEPTED, verdict.accepted, Reason(verdict.reason), verdict.message)

@@ -1,12 +1,12 @@
 """Which Buckets may not go yet: one that Usecases refer to carries a finalizer for as long."""
 
 import logging
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import contextmanager, suppress
 
 import msgspec
 
-from pannier_operator.api import BUCKETS, USECASES, Cluster, ClusterError, Json
+from pannier_operator.api import BUCKETS, USECASES, Cluster, ClusterError, Json, Refused
 from pannier_operator.world import Metadata
 
 log = logging.getLogger("pannier.operator")
@@ -51,17 +51,41 @@ async def _is_gone(cluster: Cluster) -> bool:
     return BUCKETS.plural in served and USECASES.plural not in served
 
 
+async def unprotect(cluster: Cluster, namespaces: Collection[str]) -> None:
+    """Free all Buckets, for when no operator is there any more to do it. Raises ClusterError."""
+    for scope in (*namespaces,) or (None,):
+        with _gone():
+            async for bucket in _protected(cluster, scope):
+                with _gone():
+                    await _release(cluster, bucket)
+
+
+@contextmanager
+def _gone() -> Iterator[None]:
+    """What is not there, a Bucket or their very kind, needs no one to free it."""
+    try:
+        yield
+    except Refused as refusal:
+        if refusal.status != 404:
+            raise
+
+
 async def _free(cluster: Cluster, scope: str | None) -> None:
+    async for bucket in _protected(cluster, scope):
+        if bucket.deletion_timestamp is not None:
+            with suppress(ClusterError):  # one must not keep the others
+                await _release(cluster, bucket)
+
+
+async def _protected(cluster: Cluster, scope: str | None) -> AsyncIterator[Metadata]:
     async for page in cluster.pages(BUCKETS, scope):
         for item in page:
             bucket = msgspec.convert(item["metadata"], Metadata)
-            if bucket.deletion_timestamp is not None and is_amiss(bucket, in_use=False):
-                with suppress(ClusterError):  # one must not keep the others
-                    await _release(cluster, bucket)
+            if is_amiss(bucket, in_use=False):
+                yield bucket
 
 
 async def _release(cluster: Cluster, bucket: Metadata) -> None:
     manifest = BUCKETS.object(bucket.namespace, bucket.name)
     await cluster.patch(manifest, mended(bucket, in_use=False))
-    key = f"{bucket.namespace}/{bucket.name}"
-    log.info("bucket freed, there are no usecases any more", extra={"bucket": key})
+    log.info("bucket freed", extra={"bucket": f"{bucket.namespace}/{bucket.name}"})

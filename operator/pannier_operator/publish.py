@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeVar
 
 from pannier_gateway.config.model import GatewayConfig
 from pannier_operator import configmap, protection
-from pannier_operator.api import Cluster, ClusterError, Json, Refused
-from pannier_operator.conditions import Reason, conditions, same, summed_up
+from pannier_operator.api import BUCKETS, Cluster, ClusterError, Json, Refused
+from pannier_operator.conditions import Reason, conditions, foreign, same, summed_up
 from pannier_operator.events import event, nearly_full
 from pannier_operator.plan import Failure, Plan, Planned, described, programmed
 from pannier_operator.world import Seen, View
@@ -43,6 +43,11 @@ class Told(NamedTuple):
     def is_news(self) -> bool:
         """Whether it has another one."""
         return not same(self.planned.seen.status, self.status)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something to write."""
+        return self.is_news or is_misprotected(self.planned)
 
 
 class Publisher:
@@ -93,34 +98,46 @@ class Publisher:
             await self._report(nearly_full(written, size, self._instance, self._now()))
         return Published(config, written=True)
 
-    async def protect(self, buckets: Iterable[Planned]) -> int:
-        """Put the finalizer on those in use and take it off the others; how many that were.
-
-        Raises ClusterError.
-        """
-        return await self._each(self._protect, [each for each in buckets if is_misprotected(each)])
-
     def told(self, plan: Plan, published: Published) -> list[Told]:
         """What the status of each resource should be, now that `published` is what it is."""
         now = self._now()
         return [Told(each, status(each, plan, published, now)) for each in plan.resources]
 
     async def tell(self, told: Iterable[Told]) -> int:
-        """Write the statuses that differ, each with its Event; how many that were.
+        """Write the finalizers and statuses that differ; of how many resources that were.
 
         Raises ClusterError.
         """
-        return await self._each(self._tell, [each for each in told if each.is_news])
+        return await self._each(self._write, [each for each in told if each.is_due])
 
-    async def _protect(self, bucket: Planned) -> None:
+    async def _write(self, told: Told) -> None:
+        """The finalizer, then the status, also where the former fails."""
+        version, error = told.planned.seen.metadata.resource_version, None
+        if is_misprotected(told.planned):
+            try:
+                version = await self._protect(told.planned)
+            except ClusterError as refusal:
+                error = refusal
+        if told.is_news:
+            await self._tell(told, version)
+        if error is not None:
+            raise error
+
+    async def _protect(self, bucket: Planned) -> str:
+        """The resourceVersion that it has then."""
         operations = protection.mended(bucket.seen.metadata, bucket.in_use)
-        self._wrote(await self._cluster.patch(_named(bucket.seen), operations))
+        written = await self._cluster.patch(_named(bucket.seen), operations)
+        self._wrote(written)
+        return str(written["metadata"]["resourceVersion"])
 
-    async def _tell(self, told: Told) -> None:
+    async def _tell(self, told: Told, version: str) -> None:
         seen, after = told.planned.seen, told.status
-        version = seen.metadata.resource_version
         named = _named(seen, uid=seen.metadata.uid, resourceVersion=version)
-        self._wrote(await self._cluster.apply(named | {"status": after}, "/status"))
+        written = await self._cluster.apply(named | {"status": after}, "/status")
+        if others := foreign(written["status"], after):  # which an apply leaves to whose they are
+            operations = _without(others, written["metadata"]["resourceVersion"])
+            written = await self._cluster.patch(_named(seen), operations, "/status")
+        self._wrote(written)
         news = event(seen, after, self._instance, self._now())
         if news is not None:
             await self._report(news)
@@ -166,9 +183,10 @@ def status(planned: Planned, plan: Plan, published: Published, now: datetime) ->
     return described(planned, published.config) | {"conditions": listed}
 
 
-def is_misprotected(bucket: Planned) -> bool:
-    """Whether its finalizer is missing or left over."""
-    return protection.is_amiss(bucket.seen.metadata, bucket.in_use)
+def is_misprotected(planned: Planned) -> bool:
+    """Whether it is a Bucket whose finalizer is missing or left over."""
+    seen = planned.seen
+    return seen.kind == BUCKETS and protection.is_amiss(seen.metadata, planned.in_use)
 
 
 def _nothing(view: View) -> bool:
@@ -198,6 +216,12 @@ def _failure(error: ClusterError) -> Failure:
 def _named(seen: Seen, **metadata: object) -> Json:
     """The beginning of a write; with uid and resourceVersion, to just this object as it is."""
     return seen.kind.object(seen.metadata.namespace, seen.metadata.name, **metadata)
+
+
+def _without(fields: Iterable[str], version: str) -> list[Json]:
+    """A JSON patch that takes `fields` off a status that is still as it was."""
+    test: Json = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+    return [test, *({"op": "remove", "path": f"/status/{field}"} for field in fields)]
 
 
 def is_moot(error: ClusterError) -> bool:

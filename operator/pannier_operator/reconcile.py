@@ -6,54 +6,42 @@ differs is written; so a lost event, a crash in between or a second operator do 
 
 import asyncio
 import logging
-import random
 from collections import Counter
-from collections.abc import Awaitable, Iterable
-from contextlib import suppress
 from time import monotonic
 
-from pannier_operator.api import BUCKETS, USECASES, ClusterError
+from pannier_operator.api import USECASES, ClusterError
 from pannier_operator.claims import Claims
 from pannier_operator.conditions import Type
 from pannier_operator.configmap import published, size
 from pannier_operator.metrics import Metrics
 from pannier_operator.pace import Backoff
-from pannier_operator.plan import Plan, plan
-from pannier_operator.publish import Published, Publisher, Told, is_misprotected, is_moot
+from pannier_operator.plan import plan
+from pannier_operator.publish import Published, Publisher, Told, is_moot
 from pannier_operator.pulse import Pulse
 from pannier_operator.queue import Queue
+from pannier_operator.survey import Survey
 from pannier_operator.world import View, World
 
 log = logging.getLogger("pannier.operator")
 
-WORKERS = 4
-RELIST_SECONDS = 1  # in which the kinds are listed one after the other
+WORKERS = 16
+IN_TURN = 3  # of those that all take turns; the other workers are left for what is news
 
 
 class Reconciler:
-    """Keeps namespaces as they should be. `resync` seconds lie between two looks at everything."""
+    """Keeps namespaces as they should be."""
 
     def __init__(
-        self,
-        world: World,
-        publisher: Publisher,
-        metrics: Metrics,
-        namespaces: Iterable[str] = (),
-        resync: float = 600.0,
+        self, world: World, survey: Survey, publisher: Publisher, metrics: Metrics, pulse: Pulse
     ) -> None:
         self._world = world
+        self._survey = survey
         self._publisher = publisher
         self._metrics = metrics
-        self._namespaces = tuple(namespaces)
-        self._resync = resync
+        self._pulse = pulse
         self._claims = Claims()
-        self._queue = Queue(Backoff(), at_once=WORKERS - 1)  # one is left for what is news
-        self._snapshots: dict[str, View] = {}
+        self._queue = Queue(Backoff(), at_once=IN_TURN)
         self._hinted: dict[str, float] = {}
-        self._news: dict[str, list[tuple[str, str]]] = {}
-        self._listing = False
-        self._relisted = asyncio.Event()
-        self._pulse = Pulse(resync)
         metrics.watch_queue(self._queue)
 
     def __repr__(self) -> str:
@@ -61,20 +49,13 @@ class Reconciler:
 
     def news(self, namespace: str, uid: str, resource_version: str) -> None:
         """An object in `namespace` has become `resource_version`, or (empty) is gone."""
-        if not self._world.knows(uid, resource_version):
-            if self._listing:
-                self._news.setdefault(namespace, []).append((uid, resource_version))
+        if self._survey.is_news(namespace, uid, resource_version):
             self.hint(namespace)
 
     def hint(self, namespace: str) -> None:
-        """Something has changed in `namespace`: it is looked at once everything was listed."""
+        """Something has changed in `namespace`: it is looked at before all that take turns."""
         self._hinted.setdefault(namespace, monotonic())
-        self._snapshots.pop(namespace, None)
         self._queue.add(namespace)
-
-    def relisted(self) -> None:
-        """A watch has begun anew: what was deleted before that is not told, so look soon."""
-        self._relisted.set()
 
     def ailing(self) -> str | None:
         """Why this process had better be started anew; None while it does its work."""
@@ -82,52 +63,22 @@ class Reconciler:
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
-        await self._look_at_everything()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._resync_forever())
+            group.create_task(self._look())
             for _ in range(WORKERS):
                 group.create_task(self._work())
 
-    async def _resync_forever(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._resync * random.uniform(0.9, 1.1)):
-                    await self._relisted.wait()
-                await asyncio.sleep(RELIST_SECONDS)
-            self._relisted.clear()
-            await self._look_at_everything()
-
-    async def _look_at_everything(self) -> None:
-        """List until it succeeds, and queue every namespace with what was found in it."""
-        for delay in Backoff(longest=30.0):
-            try:
-                await self._list_everything()
-            except ClusterError as error:
-                log.warning("listing failed", extra={"error": str(error)})
-                await asyncio.sleep(delay)
-            else:
-                return
-
-    async def _list_everything(self) -> None:
-        began = monotonic()
-        self._news.clear()
-        self._listing = True
-        try:
-            views = await self._world.everything(self._namespaces)
-        finally:
-            self._listing = False
-        for namespace in self._claims.namespaces() - views.keys():
-            views[namespace] = View(namespace=namespace)
-        for view in views.values():
-            self._claims.update(view)
-        for namespace, view in views.items():
-            if all(self._world.knows(*each) for each in self._news.get(namespace, ())):
-                self._snapshots[namespace] = view  # nothing has happened while it was listed
-        self._queue.add_in_turn(views)
-        self._pulse.listed()
-        self._metrics.world_listed()
-        fields = {"namespaces": len(views), "seconds": round(monotonic() - began, 3)}
-        log.info("everything listed", extra=fields)
+    async def _look(self) -> None:
+        """Queue every namespace whenever all were listed, and first those with news."""
+        async for views, changed in self._survey.looks():
+            gone = self._claims.namespaces() - views.keys()
+            for view in (*views.values(), *(View(namespace=each) for each in gone)):
+                self._claims.update(view)
+            for namespace in changed:
+                self.hint(namespace)
+            self._queue.add_in_turn((*views, *gone))
+            self._pulse.listed()
+            self._metrics.world_listed()
 
     async def _work(self) -> None:
         while True:
@@ -155,7 +106,7 @@ class Reconciler:
 
     async def _reconcile(self, namespace: str, since: float | None) -> int:
         """Compare and write; how many writes that took. Raises ClusterError."""
-        view = self._snapshots.pop(namespace, None) or await self._world.namespace(namespace)
+        view = self._survey.taken(namespace) or await self._world.namespace(namespace)
         view = await self._world.with_config_map(view)
         for other in self._claims.update(view):
             self.hint(other)
@@ -163,28 +114,11 @@ class Reconciler:
         outcome = await self._publisher.configure(view, planned.config)
         told = self._publisher.told(planned, outcome)
         self._show(namespace, told, outcome)
-        writes = await self._finish(namespace, planned, outcome, told)
+        writes = await self._publisher.tell(told)
+        if outcome.error is not None and not is_moot(outcome.error):
+            raise outcome.error
         self._time(told, since)
-        return writes
-
-    async def _finish(
-        self, namespace: str, planned: Plan, outcome: Published, told: list[Told]
-    ) -> int:
-        """Finalizers and statuses, each also where the other fails; how many writes with `outcome`.
-
-        Raises the first ClusterError.
-        """
-        protected = await _settled(self._publisher.protect(planned.buckets))
-        changed = {each.seen.key for each in planned.buckets if is_misprotected(each)}
-        if changed and not isinstance(protected, ClusterError):
-            told = [each for each in told if not _is_bucket_of(each, changed)]
-            self.hint(namespace)  # they are not as they were listed any more
-        statuses = await _settled(self._publisher.tell(told))
-        results = (outcome.error or int(outcome.written), protected, statuses)
-        for result in results:
-            if isinstance(result, ClusterError) and not is_moot(result):
-                raise result
-        return sum(result for result in results if isinstance(result, int))
+        return writes + outcome.written
 
     def _show(self, namespace: str, told: list[Told], outcome: Published) -> None:
         """Have metrics show how things stand in `namespace`."""
@@ -207,15 +141,3 @@ class Reconciler:
             new = seen.status.get("observedGeneration") != seen.metadata.generation
             if new and seen.kind == USECASES and each.planned.wanted is not None:
                 self._metrics.programming_seconds.observe(monotonic() - since)
-
-
-def _is_bucket_of(told: Told, keys: set[str]) -> bool:
-    return told.planned.seen.kind == BUCKETS and told.planned.seen.key in keys
-
-
-async def _settled(work: Awaitable[int]) -> int | ClusterError:
-    """What `work` comes to, so that what is to follow is not kept from happening."""
-    try:
-        return await work
-    except ClusterError as error:
-        return error

@@ -17,8 +17,10 @@ from pannier_operator.lease import Candidate
 from pannier_operator.metrics import Metrics
 from pannier_operator.pace import Backoff, Gate, Tokens
 from pannier_operator.publish import Publisher
+from pannier_operator.pulse import Pulse
 from pannier_operator.reconcile import Reconciler
 from pannier_operator.settings import Settings
+from pannier_operator.survey import Survey
 from pannier_operator.unusable import Unusable
 from pannier_operator.world import World
 
@@ -55,6 +57,12 @@ class Operator:
                 await stack.enter_async_context(candidate.leading())
             await self._work(cluster)
 
+    async def unprotect(self) -> None:
+        """Free all Buckets, once no operator works any more. Raises Unusable and ClusterError."""
+        await self._connection.load()
+        async with AsyncExitStack() as stack:
+            await protection.unprotect(self._cluster(stack), self._settings.namespaces)
+
     def _cluster(self, stack: AsyncExitStack) -> KubernetesCluster:
         rate = self._settings.write_rate
         gate = Gate(Tokens(rate, burst=rate), Backoff(first=0.5, longest=30.0))
@@ -67,16 +75,14 @@ class Operator:
 
     async def _work(self, cluster: Cluster) -> None:
         self._metrics.leader.set(1)
+        namespaces, resync = self._settings.namespaces, self._settings.resync
         world = World(cluster)
+        survey = Survey(world, namespaces, resync)
+        publisher = Publisher(cluster, world.wrote, self._identity, lambda: datetime.now(UTC))
         self._reconciler = reconciler = Reconciler(
-            world,
-            Publisher(cluster, world.wrote, self._identity, lambda: datetime.now(UTC)),
-            self._metrics,
-            self._settings.namespaces,
-            self._settings.resync,
+            world, survey, publisher, self._metrics, Pulse(resync)
         )
-        access, namespaces = self._connection.access, self._settings.namespaces
-        news, relisted = reconciler.news, reconciler.relisted
+        access, news, relisted = self._connection.access, reconciler.news, survey.relisted
         async with (
             handlers.following(access, namespaces, news, relisted) as watching,
             asyncio.TaskGroup() as group,

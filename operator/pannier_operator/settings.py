@@ -41,15 +41,7 @@ DEFAULTS = Settings()
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `run`, which `settings_of` reads."""
     add = parser.add_argument
-    add_kubeconfig(parser)
-    add(
-        "--namespace",
-        action="append",
-        default=[],
-        type=namespace,
-        metavar="NAME",
-        help="look only here; give it again for more (default: all namespaces)",
-    )
+    add_scope(parser)
     add(
         "--metrics-listen",
         type=address,
@@ -82,6 +74,19 @@ def _add_pace(parser: argparse.ArgumentParser) -> None:
         default=DEFAULTS.write_rate,
         metavar="NUMBER",
         help="writes to the cluster per second, at most (default: 250)",
+    )
+
+
+def add_scope(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that works on Buckets and Usecases of a cluster."""
+    add_kubeconfig(parser)
+    parser.add_argument(
+        "--namespace",
+        action="append",
+        default=[],
+        type=namespace,
+        metavar="NAME",
+        help="look only here; give it again for more (default: all namespaces)",
     )
 
 

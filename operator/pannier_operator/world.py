@@ -21,6 +21,9 @@ from pannier_operator.api import (
     Resource,
 )
 
+KINDS = (USECASES, BUCKETS, CONFIG_MAPS)
+"""What it is made of."""
+
 CONFIG_LABEL = "pannier.dev/config"
 CONFIG_SELECTOR = f"{CONFIG_LABEL}=gateway"
 CONFIG_NAME = "pannier-config"

@@ -11,6 +11,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
+from pannier_operator import command
 from pannier_operator.api import BUCKETS
 from pannier_operator.command import Parser
 from pannier_operator.injector.settings import Settings, settings_of
@@ -119,7 +120,7 @@ def installed(plane: ControlPlane, values: Path, *arguments: str) -> Iterator[st
 
 
 def uninstall(plane: ControlPlane, release: str) -> None:
-    gone = ("uninstall", release, "--namespace", NAMESPACE, "--ignore-not-found")
+    gone = ("uninstall", release, "--namespace", NAMESPACE, "--ignore-not-found", "--no-hooks")
     helm(*gone, kubeconfig=plane.kubeconfig)
 
 
@@ -178,7 +179,7 @@ def test_upgrade_and_rollback_leave_the_certificate_and_an_uninstall_leaves_the_
 
     place = Place(clean_plane, "team-a")
     place.apply(bucket())
-    helm("uninstall", "pannier", "--namespace", NAMESPACE, kubeconfig=clean_plane.kubeconfig)
+    uninstall(clean_plane, "pannier")
 
     left = clean_plane.kubectl("get", "all,secrets,configmaps,roles", "-n", NAMESPACE, "-o", "name")
     assert [each for each in left.split() if "pannier" in each] == []
@@ -215,6 +216,31 @@ def trusted(plane: ControlPlane) -> list[str]:
 def secret(plane: ControlPlane) -> Json:
     name = ("secret", "pannier-injector-certificate", "-n", NAMESPACE)
     return dict(json.loads(plane.kubectl("get", *name, "-o", "json")))
+
+
+def test_a_second_release_is_refused_where_there_is_one(clean_plane: ControlPlane) -> None:
+    with installed(clean_plane, case("default")) as first:
+        for namespaces in ("[]", '["team-a"]'):
+            with pytest.raises(Failed, match=f"release {first} in namespace .* all namespaces"):
+                beside(clean_plane, f"--set-json=namespaces={namespaces}")
+
+
+def test_releases_with_namespaces_of_their_own_go_together(clean_plane: ControlPlane) -> None:
+    with installed(clean_plane, case("namespaced"), "--set=namespaces={team-a}") as first:
+        for namespaces in ("[]", '["team-b","team-a"]'):
+            with pytest.raises(Failed, match=f"{first} .* works in team-a already: upgrade"):
+                beside(clean_plane, f"--set-json=namespaces={namespaces}")
+
+        beside(clean_plane, "--set=namespaces={team-b}", "--set=injector.mode=none")
+
+        same = ("--namespace", NAMESPACE, "--reuse-values")
+        helm("upgrade", first, str(CHART), *same, kubeconfig=clean_plane.kubeconfig)
+
+
+def beside(plane: ControlPlane, *arguments: str) -> None:
+    """Another release, without the CRDs; raises Failed."""
+    given = ("--namespace", NAMESPACE, "--set=crds.enabled=false,roles.aggregate=false")
+    helm("install", "second", str(CHART), *given, *arguments, kubeconfig=plane.kubeconfig)
 
 
 def test_a_hub_turns_to_tls_and_back(clean_plane: ControlPlane) -> None:
@@ -275,6 +301,33 @@ def test_the_crds_alone_are_installed_upgraded_and_kept(clean_plane: ControlPlan
     assert json.loads(names)["shortNames"] == ["uc"]
     uninstall(clean_plane, "pannier-crds")
     clean_plane.kubectl("get", "crd", *DEFINITIONS)
+
+
+@pytest.mark.parametrize(("name", "namespace"), [("default", ""), ("namespaced", "team-a")])
+def test_with_their_definitions_protected_buckets_go_too_once_nobody_works(
+    clean_plane: ControlPlane, name: str, namespace: str
+) -> None:
+    place = Place(clean_plane, namespace or clean_plane.create_namespace())
+    with installed(clean_plane, case(name), "--set=crds.enabled=true") as release:
+        place.apply(bucket(), usecase())
+        place.patch("Bucket", "main", metadata={"finalizers": [FINALIZER]})
+        hook = helm("get", "hooks", release, "-n", NAMESPACE, kubeconfig=clean_plane.kubeconfig)
+    assert "main" in place.found("Bucket")
+
+    clean_plane.kubectl("apply", "--filename=-", given=hook)
+    objects = [each for each in yaml.load_all(hook, yaml.CSafeLoader) if each]
+    assert command.main(unprotecting(clean_plane, objects)) == 0
+
+    clean_plane.kubectl("wait", "--for=delete", "crd", *DEFINITIONS, "--timeout=10s")
+    assert command.main(unprotecting(clean_plane, objects)) == 0  # and finds nothing to do
+    clean_plane.kubectl("delete", "--filename=-", given=hook)
+
+
+def unprotecting(plane: ControlPlane, objects: list[Json]) -> list[str]:
+    """How the Job that is among `objects` calls the operator, and as whom."""
+    account = one(objects, "ServiceAccount")["metadata"]["name"]
+    kubeconfig = plane.kubeconfig_for(plane.service_account(NAMESPACE, account))
+    return [*container(objects, "unprotect")["args"], f"--kubeconfig={kubeconfig}"]
 
 
 # At work under the chart's permissions
@@ -429,7 +482,7 @@ def test_each_line_of_the_page_on_uninstalling_goes_as_far_as_it_says(
         place.apply(bucket(), usecase())
         eventually(lambda: place.condition("Bucket", "main", "InUse")[0] == "True")
 
-    helm(*uninstalling, kubeconfig=clean_plane.kubeconfig)
+    helm(*uninstalling, "--no-hooks", kubeconfig=clean_plane.kubeconfig)
     assert "pannier-config" in place.found("ConfigMap")
     assert "attachments" in place.found("Usecase")
 
@@ -438,7 +491,7 @@ def test_each_line_of_the_page_on_uninstalling_goes_as_far_as_it_says(
         place.apply(usecase(suspend="All"))
         eventually(lambda: ("Normal", "Suspended", "Usecase/attachments") in place.events)
 
-    helm(*uninstalling, kubeconfig=clean_plane.kubeconfig)
+    helm(*uninstalling, "--no-hooks", kubeconfig=clean_plane.kubeconfig)
     place.patch("Bucket", "main", metadata={"finalizers": [FINALIZER, THEIRS]})
     clean_plane.kubectl(*deleting[1:], "--wait=false")
     clean_plane.kubectl(*letting_go, f"--namespace={place.namespace}")

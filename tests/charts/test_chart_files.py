@@ -130,6 +130,26 @@ def open_blocks(schema: object, path: str) -> list[str]:
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.name)
+def test_no_value_can_be_taken_away(chart: Path) -> None:
+    schema = schema_of(chart)
+    of_others = {"global", "enabled"} if chart == CRDS else {"global", "crds"}
+
+    assert optional(schema, schema, of_others) == []
+
+
+def optional(schema: Json, root: Json, others: set[str]) -> list[str]:
+    """The values that a block with all of its own does not miss."""
+    named = set(schema["properties"]) - others
+    blocks = (
+        resolved(each, root)
+        for name, each in schema["properties"].items()
+        if name in named - {"issuerRef"} and is_block(each, root)
+    )
+    inner = (optional(each, root, set()) for each in blocks)
+    return [*(named - set(schema["required"])), *chain.from_iterable(inner)]
+
+
+@pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.name)
 def test_a_chart_has_the_version_of_what_it_installs(chart: Path) -> None:
     found = chart_of(chart)
 

@@ -28,6 +28,13 @@ def test_a_release_with_dots_has_services_that_may_be_called_so(release: str) ->
     assert [each for each in services if not LABEL.fullmatch(each)] == []
 
 
+def test_a_release_that_no_service_can_be_called_after_needs_another_name_for_its_objects() -> None:
+    with pytest.raises(Failed, match="--set fullnameOverride"):
+        objects("1shop")
+
+    assert objects("1shop", "fullnameOverride=shop")
+
+
 @pytest.mark.parametrize("name", ["nameOverride", "fullnameOverride"])
 @pytest.mark.parametrize("wrong", ["A", "-a", "a-", "a.b", "a" * 41])
 def test_a_name_that_no_object_can_have_is_refused_as_a_value(name: str, wrong: str) -> None:

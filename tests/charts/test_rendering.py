@@ -11,7 +11,7 @@ from msgspec import convert
 from msgspec.structs import asdict
 
 from pannier_gateway.config import crds
-from pannier_gateway.settings import parse_settings
+from pannier_gateway.settings import build_parser, parse_settings
 from pannier_gateway.stores import secrets
 from pannier_gateway.tls.clients import Clients, read_clients
 from pannier_operator import settings as operating
@@ -81,6 +81,16 @@ def test_every_object_is_there_once_with_the_recommended_labels(values: Path) ->
     assert len(set(identities)) == len(identities)
 
 
+def test_a_label_of_one_object_wins_over_the_same_of_all() -> None:
+    same = "--set=operator.podLabels.team=a,monitoring.podMonitor.labels.team=b"
+    objects = rendered(case("everything"), same)
+
+    (operator,) = (each for each in pods(objects) if "operator" in each["metadata"]["name"])
+    assert operator["metadata"]["labels"]["team"] == "a"
+    assert one(objects, "PodMonitor")["metadata"]["labels"]["team"] == "b"
+    assert one(objects, "Deployment", "-operator")["metadata"]["labels"]["team"] == "storage"
+
+
 @every_case
 def test_every_container_is_as_locked_up_as_it_can_be(values: Path) -> None:
     for pod in pods(rendered(values)):
@@ -88,7 +98,8 @@ def test_every_container_is_as_locked_up_as_it_can_be(values: Path) -> None:
         for each in pod["spec"]["containers"]:
             assert each["securityContext"]["readOnlyRootFilesystem"] is True
             assert each["resources"]["limits"]["memory"]
-            assert {"startupProbe", "livenessProbe"} <= set(each)
+            ends = pod["spec"].get("restartPolicy") == "OnFailure"
+            assert ends or {"startupProbe", "livenessProbe"} <= set(each)
 
 
 @every_case
@@ -98,8 +109,9 @@ def test_every_selector_finds_the_pods_that_it_is_for_and_ports_that_they_have(
     objects = rendered(values)
     labels_of = {pod["metadata"]["name"]: pod["metadata"]["labels"] for pod in pods(objects)}
     ports_of = {
-        pod["metadata"]["name"]: {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+        pod["metadata"]["name"]: {port["name"] for port in found}
         for pod in pods(objects)
+        if (found := pod["spec"]["containers"][0].get("ports"))
     }
 
     for each in of_kind(objects, "Service", "PodDisruptionBudget", "NetworkPolicy"):
@@ -149,13 +161,33 @@ def test_the_operator_may_touch_neither_secrets_nor_pods(values: Path) -> None:
 def test_each_account_is_of_one_component_and_bound_to_its_roles_alone(values: Path) -> None:
     objects = rendered(values)
 
-    used = [each["spec"]["template"]["spec"]["serviceAccountName"] for each in workloads(objects)]
+    used = [each["spec"]["serviceAccountName"] for each in pods(objects)]
     assert len(set(used)) == len(used)
     assert set(used) == {each["metadata"]["name"] for each in of_kind(objects, "ServiceAccount")}
     for binding in of_kind(objects, "RoleBinding", "ClusterRoleBinding"):
         (subject,) = binding["subjects"]
         assert subject["namespace"] == NAMESPACE
         assert binding["roleRef"]["name"].startswith(subject["name"])
+
+
+@every_case
+def test_what_comes_after_an_uninstallation_may_free_buckets_and_no_more(values: Path) -> None:
+    hooked = [each for each in rendered(values) if is_hook(each)]
+
+    assert {each["metadata"]["labels"]["app.kubernetes.io/component"] for each in hooked} == {
+        "unprotect"
+    }
+    for role in of_kind(hooked, "Role", "ClusterRole"):
+        (rule,) = role["rules"]
+        assert (rule["resources"], rule["verbs"]) == (["buckets"], ["list", "patch"])
+    assert len(of_kind(hooked, "Job")) == 1
+
+
+def is_hook(manifest: Json) -> bool:
+    """Whether Helm makes it after all else is gone, and deletes it again."""
+    annotations = manifest["metadata"].get("annotations", {})
+    deleted = annotations.get("helm.sh/hook-delete-policy", "").split(",")
+    return annotations.get("helm.sh/hook") == "post-delete" and "hook-succeeded" in deleted
 
 
 @every_case
@@ -349,6 +381,32 @@ def test_the_gateway_understands_the_arguments_of_the_hub(values: Path) -> None:
     assert grace["terminationGracePeriodSeconds"] > chosen["drain"]
 
 
+def test_a_hub_leaves_to_chance_only_what_is_for_other_gateways() -> None:
+    known = {option for each in build_parser()._actions for option in each.option_strings}
+    cases = (container(rendered(values), "hub")["args"] for values in HUB_CASES)
+
+    given = {argument.partition("=")[0] for arguments in cases for argument in arguments}
+
+    assert known - given == {
+        *("-h", "--help", "--version", "--worker"),
+        *("--manifests", "--socket"),  # of laptops and of sidecars
+        "--sweep-interval",  # readers never see what has expired
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "workers", "room"),
+    [("10Gi", 1, 10 << 30), ("10Gi", 3, 3413 << 20), ("9Ti", 1, 9 << 40), ("1Mi", 2, 1 << 20)],
+)
+def test_the_workers_of_a_hub_share_the_room_of_its_volume(
+    size: str, workers: int, room: int
+) -> None:
+    chosen = f"--set=hub.storage.size={size},hub.workers={workers}"
+    settings = parse_settings(container(rendered(case("hub-s3"), chosen), "hub")["args"], {})
+
+    assert (settings.workers, settings.spool_size) == (workers, room)
+
+
 @every_hub
 def test_a_hub_is_reached_where_its_gateway_listens_and_with_tls_by_nothing_else(
     values: Path,
@@ -484,11 +542,62 @@ def test_a_cluster_without_native_sidecars_is_refused() -> None:
         ("images.gateway.tag=a b", "tag"),
         ("hub.tls.enabled=true", "secretName"),
         ("hub.tls.clients[0].identity=web", "usecases"),
+        ("hub.tls.enabled=true,hub.tls.secretName=mine", "/hub/tls/clients"),
+        ("hub.tls.issuerRef.kind=ClusterIssuer", "'name' required"),
+        ("hub.service.port=-1", "/hub/service/port"),
+        ("hub.drain=25s", "/hub/drain"),
+        ("hub.workers=2", "/hub/workers"),
+        ("hub.storage.size=lots", "/hub/storage/size"),
+        ("hub.secrets={a/b}", "/hub/secrets/0"),
+        ("hub=null", "missing property 'hub'"),
+        ("operator.logLevel=null", "missing property 'logLevel'"),
+        ("operator.resync=10m", "/operator/resync"),
+        ("operator.resources.limits.memory=lots", "/operator/resources/limits/memory"),
+        ("operator.resources.limits.memory=-1", "/operator/resources/limits/memory"),
+        ("operator.resources.limits.ram=1Gi", "'ram' not allowed"),
+        ("operator.tolerations[0].effect=Never", "/operator/tolerations/0/effect"),
+        ("operator.priorityClassName=A_B", "/operator/priorityClassName"),
+        (f"commonLabels.team={'a' * 64}", "/commonLabels/team"),
+        ("commonLabels.the team=a", "'the team' not allowed"),
+        (r"operator.podLabels.app\.kubernetes\.io/name=x", "/operator/podLabels/app"),
+        ("crds.commonLabels.team=a_", "/crds/commonLabels/team"),
+        ("networkPolicy.apiServerPorts={70000}", "/networkPolicy/apiServerPorts/0"),
+        ("networkPolicy.scrapers[0].ipBlock.cidr=all", "/networkPolicy/scrapers/0/ipBlock/cidr"),
+        ("monitoring.podMonitor.interval=30", "/monitoring/podMonitor/interval"),
     ],
 )
 def test_what_is_no_value_is_refused_by_name(setting: str, said: str) -> None:
-    with pytest.raises(Failed, match=said):
+    with pytest.raises(Failed, match=re.escape(said)):
         rendered(case("default"), "--set", setting)
+
+
+@pytest.mark.parametrize(
+    ("settings", "one", "other"),
+    [
+        (
+            "operator.resources.limits.memory=64Mi",
+            "operator.*requests.memory",
+            "operator.*limits.memory",
+        ),
+        ("hub.enabled=true,hub.resources.limits.cpu=0.2", "hub.*requests.cpu", "hub.*limits.cpu"),
+        ("sidecar.memoryRequest=1Gi", "sidecar.memoryRequest", "sidecar.memory"),
+        ("sidecar.port=8651", "sidecar.port", "sidecar.adminPort"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused_by_both_names(
+    settings: str, one: str, other: str
+) -> None:
+    with pytest.raises(Failed, match=rf"{one}\b.* {other}\b"):
+        rendered(case("default"), "--set", settings)
+
+
+@pytest.mark.parametrize("asked", ["0.5Gi", "500M", "536870912", "5e8", "512Ki", "1000m"])
+def test_a_request_may_be_any_quantity_up_to_its_limit(asked: str) -> None:
+    chosen = f"--set-string=operator.resources.requests.memory={asked}"
+
+    resources = container(rendered(case("default"), chosen), "operator")["resources"]
+
+    assert f"{resources['requests']['memory']}" == asked
 
 
 # CRDs, and what is told at the end

@@ -49,6 +49,16 @@ def test_an_upgrade_leaves_pods_as_they_are_and_reaches_new_ones(
     assert gateway_of(later)["resources"]["limits"]["memory"] == "300Mi"
 
 
+def test_nothing_keeps_buckets_from_being_deleted_without_the_release(
+    uninstalled: ControlPlane, shop: Shop
+) -> None:
+    finalizers = "--output=jsonpath={.items[*].metadata.finalizers}"
+
+    assert shop.kubectl("get", "buckets", finalizers) == ""
+    left = ("jobs,serviceaccounts", "--selector=app.kubernetes.io/component=unprotect")
+    assert uninstalled.kubectl("get", *left, f"--namespace={NAMESPACE}", "--output=name") == ""
+
+
 def test_pods_go_on_without_the_release_and_obey_the_next_one(
     uninstalled: ControlPlane, shop: Shop, pod: Pod
 ) -> None:

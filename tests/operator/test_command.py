@@ -1,5 +1,6 @@
 """The command line: one clear line and a status that scripts can rely on."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import yaml
 
 from pannier_gateway.config import crds
 from pannier_operator import command
+from pannier_operator.lease import LeaseName
+from pannier_operator.settings import Address, Settings, add_options, settings_of
 from support.manifests import Json, bucket, placed, usecase
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
@@ -134,3 +137,20 @@ def test_manifests_are_checked_without_the_libraries_of_a_cluster() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_what_run_is_told_is_what_it_goes_by() -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    told = ["--kubeconfig=k", "--namespace=a", "--namespace=b", "--namespace=a", "--resync=9"]
+    more = ["--metrics-listen=[::1]:1", "--write-rate=8", "--lease=a/b", "--log-level=debug"]
+
+    assert settings_of(parser.parse_args(told + more)) == Settings(
+        kubeconfig=Path("k"),
+        namespaces=("a", "b"),
+        metrics_listen=Address("::1", 1),
+        resync=9.0,
+        write_rate=8.0,
+        lease=LeaseName("a", "b"),
+        log_level="debug",
+    )

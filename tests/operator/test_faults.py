@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from pannier_operator.protection import FINALIZER
+from pannier_operator.reconcile import IN_TURN
 from support.apiproxy import Cut, Lose, Pass, Proxy, Refuse, Rule, Stall
-from support.cluster import ADMIN, running_control_plane
+from support.cluster import ADMIN, ControlPlane, running_control_plane
 from support.manifests import bucket, usecase
 from support.operators import Json, Place, Working, eventually, logged, process, working
 
@@ -346,11 +347,47 @@ def test_a_restart_with_nothing_to_do_writes_nothing(place: Place, proxy: Proxy,
     proxy.clear()
 
     with working(way, namespaces=(place.namespace,)) as operator:
-        looked = {"result": "unchanged"}  # at first, and once its watches have begun
-        eventually(lambda: operator.metric("pannier_operator_reconciles_total", **looked) >= 2)
+        looked = {"result": "unchanged"}
+        eventually(lambda: operator.metric("pannier_operator_reconciles_total", **looked))
         eventually(lambda: at_rest(operator))
 
     assert writes(proxy) == 0
+
+
+def test_a_start_lists_everything_once_when_its_watches_have_begun(
+    place: Place, proxy: Proxy, way: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pannier_operator.survey.WATCH_SECONDS", 30)
+    monkeypatch.setattr("pannier_operator.survey.RELIST_SECONDS", 0)
+    place.apply(bucket(), usecase())
+    settled(place, way)
+    proxy.clear()
+
+    with working(way, namespaces=(place.namespace,)) as operator:
+        eventually(lambda: at_rest(operator))
+
+    assert proxy.count("list", "usecases") == 2  # the operator's own, and that of its watch
+
+
+def test_what_changes_does_not_wait_for_the_statuses_of_other_namespaces(
+    control_plane: ControlPlane, proxy: Proxy
+) -> None:
+    places = [Place(control_plane, control_plane.create_namespace()) for _ in range(5)]
+    for each in places:
+        each.apply(bucket(), usecase())
+    stuck = proxy.on(Rule(Pass(seconds=60), verb="patch", resource="usecases/status"))
+    namespaces = tuple(each.namespace for each in places)
+    with working(proxy.kubeconfig(control_plane.tokens[ADMIN]), namespaces=namespaces):
+        eventually(lambda: stuck.matched == IN_TURN)  # and so are all that take turns
+
+        for each in places[IN_TURN:]:
+            each.patch("Usecase", "attachments", spec={"suspend": "All"})
+
+        eventually(lambda: all(is_suspended(each) for each in places[IN_TURN:]))
+
+
+def is_suspended(place: Place) -> bool:
+    return place.config.usecases["attachments"].suspend == "All"
 
 
 def test_a_token_that_has_run_out_is_read_again(place: Place, proxy: Proxy, way: Path) -> None:

@@ -3,11 +3,16 @@
 import asyncio
 from collections.abc import Callable
 from itertools import islice, pairwise
+from pathlib import Path
 
 import pytest
 
 from pannier_operator.api import ClusterError, Refused, Unreachable
 from pannier_operator.pace import IN_FLIGHT, Backoff, Gate, Tokens
+from support.apiproxy import Note, Proxy, Rule
+from support.cluster import ADMIN
+from support.manifests import bucket, usecase
+from support.operators import Place, eventually, process
 
 
 class Clock:
@@ -103,6 +108,18 @@ async def test_those_that_fail_together_count_as_one(monkeypatch: pytest.MonkeyP
     assert sum(slept) <= 4.0
 
 
+async def test_writes_wait_for_their_turn_and_reads_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    slept = patient(clock, monkeypatch)
+    found = Gate(Tokens(rate=2.0, burst=1.0, clock=clock), Backoff(), clock)
+
+    for write in (True, False, True, False, True):
+        async with found.passage(write=write):
+            pass
+
+    assert slept == pytest.approx([0, 0.5, 0.5])
+
+
 async def test_only_so_many_are_under_way_at_once() -> None:
     found = gate(Clock())
     release, inside = asyncio.Event(), []
@@ -142,3 +159,23 @@ def patient(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr("pannier_operator.pace.asyncio.sleep", sleep)
     return slept
+
+
+@pytest.mark.cluster
+def test_an_operator_writes_no_faster_than_it_is_told_to(
+    place: Place, proxy: Proxy, tmp_path: Path
+) -> None:
+    noted = Note()
+    for verb in ("create", "patch"):
+        proxy.on(Rule(noted, verb=verb))
+    place.apply(bucket(), *(usecase(f"use-{number:02}") for number in range(20)))
+    way = proxy.kubeconfig(place.plane.tokens[ADMIN])
+
+    with process(way, tmp_path / "log", f"--namespace={place.namespace}", "--write-rate=5"):
+        eventually(lambda: all(each["status"] for each in place.found("Usecase").values()), 30)
+
+    lasted = noted.times[-1] - noted.times[0]
+    assert len(noted.times) > 20  # the ConfigMap, too
+    assert (
+        lasted > (len(noted.times) - 10) / 5
+    )  # five at once, and some that came up to a second late

@@ -3,7 +3,8 @@
 import pytest
 from aiohttp import web
 
-from pannier_operator.protection import FINALIZER, let_go
+from pannier_operator.api import Refused
+from pannier_operator.protection import FINALIZER, let_go, unprotect
 from support.apiproxy import Exchange, Proxy, Refuse, Rule
 from support.cluster import ADMIN
 from support.manifests import bucket
@@ -80,6 +81,23 @@ async def test_one_that_cannot_be_freed_does_not_keep_the_others(left: Place, pr
     await let_go_by(proxy, left)
 
     assert len(left.found("Bucket")) == 2  # and of two one goes, whichever came first
+
+
+async def test_once_the_operator_is_gone_all_are_let_go_and_what_is_in_the_way_is_told(
+    left: Place, other: Place, proxy: Proxy
+) -> None:
+    left.patch("Bucket", "main", metadata={"finalizers": ["example.com/theirs", FINALIZER]})
+    proxy.on(Rule(Refuse(404), verb="patch", resource="buckets", times=1))  # gone by itself
+
+    async with reached(proxy.kubeconfig(left.plane.tokens[ADMIN])) as cluster:
+        await unprotect(cluster, [other.namespace, left.namespace])
+        await unprotect(cluster, [left.namespace])
+        proxy.on(Rule(Refuse(403)))
+        with pytest.raises(Refused):
+            await unprotect(cluster, [left.namespace])
+
+    (main,) = left.found("Bucket").values()
+    assert main["metadata"]["finalizers"] == ["example.com/theirs"]
 
 
 @pytest.mark.parametrize(

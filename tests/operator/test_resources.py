@@ -30,6 +30,9 @@ def test_kubectl_get_says_how_things_stand(place: Place) -> None:
         eventually(lambda: place.is_ready("Usecase", "lost"))
     usecases = place.plane.kubectl("get", "usecases", "-n", place.namespace)
     buckets = place.plane.kubectl("get", "buckets", "-n", place.namespace)
+    wide = place.plane.kubectl("get", "usecases,buckets", "-n", place.namespace, "-o", "wide")
+    assert "declare it, or correct spec.bucketRef.name" in wide
+    assert "set filesystem.claimName" in wide
     assert columns(usecases) == [
         ["NAME", "BUCKET", "COMPRESSION", "EXPIRATION", "READY", "REASON"],
         ["attachments", "main", "Zstd", "TimeToIdle 1h", "True", "Ready"],

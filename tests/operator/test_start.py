@@ -1,6 +1,9 @@
 """What the operator needs before it begins, and what it may do once it has."""
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,35 +19,9 @@ from support.apiproxy import Proxy, Refuse, Rule
 from support.cluster import ADMIN, ControlPlane, running_control_plane
 from support.manifests import bucket, usecase
 from support.operators import Json, Place, eventually, logged, process, reached, working
+from support.rights import OPERATOR, keeping_a_lease
 
 pytestmark = pytest.mark.cluster
-
-RULES = [
-    {
-        "apiGroups": ["pannier.dev"],
-        "resources": ["usecases", "buckets"],
-        "verbs": ["get", "list", "watch"],
-    },
-    {"apiGroups": ["pannier.dev"], "resources": ["buckets"], "verbs": ["patch"]},
-    {
-        "apiGroups": ["pannier.dev"],
-        "resources": ["usecases/status", "buckets/status"],
-        "verbs": ["patch"],
-    },
-    {
-        "apiGroups": [""],
-        "resources": ["configmaps"],
-        "verbs": ["get", "list", "watch", "create", "patch"],
-    },
-    {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
-]
-LEASE_RULES = [
-    {
-        "apiGroups": ["coordination.k8s.io"],
-        "resources": ["leases"],
-        "verbs": ["get", "create", "patch"],
-    }
-]
 
 
 def granted(plane: ControlPlane, name: str, account: Json, rules: list[Json]) -> None:
@@ -59,7 +36,10 @@ def granted(plane: ControlPlane, name: str, account: Json, rules: list[Json]) ->
 def test_these_permissions_are_enough_everywhere(place: Place) -> None:
     account = {"kind": "ServiceAccount", "namespace": place.namespace, "name": "operator"}
     token = place.plane.service_account(place.namespace, "operator")
-    granted(place.plane, place.namespace, account, RULES + LEASE_RULES)
+    granted(place.plane, place.namespace, account, OPERATOR + keeping_a_lease("operator"))
+    place.apply(
+        {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "operator"}}
+    )
 
     lease = LeaseName(place.namespace, "operator")
     with working(place.plane.kubeconfig_for(token), lease=lease) as operator:
@@ -156,3 +136,16 @@ def test_a_port_that_is_taken_is_said_in_one_line(
         assert command.main(["run", kubeconfig, listen]) == 2
 
     assert "address already in use" in capsys.readouterr().err
+
+
+def test_the_command_that_is_installed_finds_the_cluster_in_its_environment(place: Place) -> None:
+    installed = Path(sys.executable).with_name("pannier-operator")
+    found = os.environ | {"KUBECONFIG": str(place.plane.kubeconfig)}
+    here = ("--metrics-listen=127.0.0.1:0", f"--namespace={place.namespace}")
+    with subprocess.Popen([installed, "run", *here], env=found) as operator:
+        try:
+            place.apply(bucket(), usecase())
+
+            eventually(lambda: place.is_ready("Usecase", "attachments") == ("True", "Ready"), 30)
+        finally:
+            operator.kill()

@@ -3,6 +3,9 @@
 {{- define "pannier.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $both := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- if not (regexMatch "^[a-z]" (default $both .Values.fullnameOverride)) }}
+{{- fail (printf "no Service may be called %s-…: begin with a letter, by --set fullnameOverride=NAME" $both) }}
+{{- end }}
 {{- default $both .Values.fullnameOverride | replace "." "-" | trunc 40 | trimSuffix "-" -}}
 {{- end }}
 
@@ -17,22 +20,26 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{- /* Of a dict with `more`, too: labels of this object's own, which win over those of all. */}}
 {{- define "pannier.labels" -}}
 {{ include "pannier.selector" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: pannier
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-{{- with .root.Values.commonLabels }}
+{{- with merge (dict) (default dict .more) .root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
 
-{{- /* The metadata of a namespaced object. */}}
+{{- /* The metadata of a namespaced object; of a dict with `suffix` and `annotations`, too, if it has them. */}}
 {{- define "pannier.metadata" -}}
-name: {{ include "pannier.name" . }}
+name: {{ list (include "pannier.name" .) .suffix | compact | join "-" }}
 namespace: {{ .root.Release.Namespace }}
 labels: {{- include "pannier.labels" . | nindent 2 }}
+{{- with .annotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- /* Of a dict with `root` and `image`, one of `images`. */}}
@@ -45,11 +52,7 @@ labels: {{- include "pannier.labels" . | nindent 2 }}
 {{- /* Labels and annotations of a component's pods. */}}
 {{- define "pannier.podMetadata" -}}
 {{- $values := index .root.Values .component -}}
-labels:
-  {{- include "pannier.labels" . | nindent 2 }}
-  {{- with $values.podLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+labels: {{- include "pannier.labels" (merge (dict "more" $values.podLabels) .) | nindent 2 }}
 {{- with $values.podAnnotations }}
 annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -76,6 +79,32 @@ imagePullSecrets: {{ toJson . }}
 {{- end }}
 {{- end }}
 
+{{- /* A quantity as a number, for comparisons: 0.5 of 500m, 2048 of 2Ki. */}}
+{{- define "pannier.number" -}}
+{{- $units := dict "n" 1e-9 "u" 1e-6 "m" 1e-3 "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18
+      "Ki" 0x1p10 "Mi" 0x1p20 "Gi" 0x1p30 "Ti" 0x1p40 "Pi" 0x1p50 "Ei" 0x1p60 }}
+{{- $unit := regexFind "[a-zA-Z]+$" (toString .) }}
+{{- trimSuffix $unit (toString .) | float64 | mulf (get $units $unit) }}
+{{- end }}
+
+{{- /* Fails where one value is more than another: `small` and `large`, their names in `smaller` and `larger`. */}}
+{{- define "pannier.atMost" -}}
+{{- if and .small .large (gt (include "pannier.number" .small | float64) (include "pannier.number" .large | float64)) }}
+{{- fail (printf "%s is %v, and %s only %v: raise one or lower the other" .smaller .small .larger .large) }}
+{{- end }}
+{{- end }}
+
+{{- /* The resources of a component's container. */}}
+{{- define "pannier.resources" -}}
+{{- $resources := (index .root.Values .component).resources }}
+{{- $name := printf "%s.resources" .component }}
+{{- range $what, $asked := $resources.requests }}
+{{- include "pannier.atMost" (dict "small" $asked "smaller" (printf "%s.requests.%s" $name $what)
+      "large" (get (default dict $resources.limits) $what) "larger" (printf "%s.limits.%s" $name $what)) }}
+{{- end }}
+{{- toYaml $resources }}
+{{- end }}
+
 {{- define "pannier.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -89,12 +118,16 @@ metadata: {{- include "pannier.metadata" . | nindent 2 }}
 automountServiceAccountToken: false # its pods ask for it by name
 {{- end }}
 
-{{- /* Rules (`rules`, YAML) for a component's ServiceAccount: in the cluster, or in each of `namespaces`. */}}
+{{- /*
+Rules (`rules`, YAML) for a component's ServiceAccount, perhaps by a name with a `suffix`: in each
+namespace of `in`, where "" is all of the cluster, or else wherever the release works.
+*/}}
 {{- define "pannier.grant" -}}
-{{- $name := include "pannier.name" . -}}
-{{- $kind := ternary "Role" "ClusterRole" (not (empty .root.Values.namespaces)) -}}
 {{- $context := . -}}
-{{- range $namespace := default (list "") .root.Values.namespaces }}
+{{- $account := include "pannier.name" . -}}
+{{- $name := list $account .suffix | compact | join "-" -}}
+{{- range $namespace := coalesce .in .root.Values.namespaces (list "") }}
+{{- $kind := empty $namespace | ternary "ClusterRole" "Role" }}
 {{- range $suffix := list "" "Binding" }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -105,9 +138,12 @@ metadata:
   namespace: {{ . }}
   {{- end }}
   labels: {{- include "pannier.labels" $context | nindent 4 }}
+  {{- with $context.annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- if $suffix }}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: {{ $kind }}, name: {{ $name }}}
-subjects: [{kind: ServiceAccount, name: {{ $name }}, namespace: {{ $context.root.Release.Namespace }}}]
+subjects: [{kind: ServiceAccount, name: {{ $account }}, namespace: {{ $context.root.Release.Namespace }}}]
 {{- else }}
 rules: {{- $context.rules | nindent 2 }}
 {{- end }}

@@ -1,6 +1,7 @@
 """What `patch` decides, said in CEL, about the same container, volumes and options."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from pannier_operator.injector import patch, sidecar
 from pannier_operator.injector.mounts import CERTIFICATE_KEYS, FOLDERS
@@ -28,6 +29,23 @@ from pannier_operator.injector.template import Given, Template, cel, identifier,
 
 INITS = "/spec/initContainers"
 
+_GATEWAY = f"c, c.name == {quoted(GATEWAY)}"
+_EARLY = f"has(object.spec.initContainers) && object.spec.initContainers.exists({_GATEWAY})"
+
+
+class Rule(NamedTuple):
+    """What must be true of a pod, and what is said where it is not; `found` adds what it has."""
+
+    expression: str
+    message: str
+    found: str = ""
+
+    @property
+    def validation(self) -> dict[str, Template]:
+        told: dict[str, Template] = {"expression": self.expression, "message": self.message}
+        whole = f"{quoted(self.message)} + {self.found}"
+        return told | {"messageExpression": whole} if self.found else told
+
 
 def variables(given: Sidecar) -> dict[str, str]:
     """What the other expressions know the pod by."""
@@ -39,7 +57,14 @@ def variables(given: Sidecar) -> dict[str, str]:
         "meshes": f"([0] + variables.inits.transformList(i, c, {native}, i + 1)).max()",
     }
     values = {identifier(each.name): _value(each, given.defaults[each.name]) for each in OPTIONS}
-    return found | values
+    found["asked_memory"] = values["memory_request"]
+    within = f"{_above_limit()} ? variables.memory : variables.asked_memory"
+    return found | values | {"memory_request": within}
+
+
+def _above_limit() -> str:
+    """Whether the memory request is. One that is given all the same would be refused in riddles."""
+    return "quantity(variables.asked_memory).isGreaterThan(quantity(variables.memory))"
 
 
 def _value(option: Option, default: str) -> str:
@@ -59,10 +84,18 @@ def _accepted(option: Option) -> str:
 
 def takes_one() -> str:
     """Whether the pod has no gateway that its user has written."""
-    gateway = f"c, c.name == {quoted(GATEWAY)}"
-    early = f"has(object.spec.initContainers) && object.spec.initContainers.exists({gateway})"
     ours = f"has(object.spec.volumes) && object.spec.volumes.exists(v, v.name == {quoted(SOCKET)})"
-    return f"!object.spec.containers.exists({gateway}) && (!({early}) || ({ours}))"
+    return f"!object.spec.containers.exists({_GATEWAY}) && (!({_EARLY}) || ({ours}))"
+
+
+def has_room() -> str:
+    """Whether no volume has a name that the gateway's are to have, before there is one."""
+    named = f"has(object.spec.volumes) && object.spec.volumes.exists(v, {_named()})"
+    return f"!({named}) || ({_EARLY})"
+
+
+def _named() -> str:
+    return f"v.name in {_texts(patch.RESERVED)} || v.name.startsWith({quoted(CLAIM)})"
 
 
 # The gateway. A mutation sees what those before it did; an empty list does not live that long.
@@ -228,37 +261,42 @@ def _mount(volume: str, mount: str) -> str:
 # What is refused
 
 
-def rules() -> dict[str, str]:
-    """What must be true of a pod, and what is said where it is not.
-
-    A request above its limit is not among them: the API server refuses that by itself, earlier.
-    """
+def rules() -> list[Rule]:
+    """All that a pod may be refused for, in the webhook's words."""
     label = f"object.metadata.labels[{quoted(INJECT)}]"
     unlabelled = f"!has(object.metadata.labels) || !({quoted(INJECT)} in object.metadata.labels)"
     known = f"!k.startsWith({quoted(PREFIX)}) || k in {_texts(ANNOTATIONS)}"
     port, admin_port = cel(Given("port")), cel(Given("admin-port"))
     on_the_node = "has(object.spec.hostNetwork) && object.spec.hostNetwork"
     chosen = f"{_texts(patch.PORTS)}.all(k, k in variables.annotations)"
-    return {_absent_or_accepted(each): each.complaint for each in OPTIONS} | {
-        _ours_alone(): patch.NAMED,
-        f'{unlabelled} || {label} in ["true", "false"]': NEITHER,
-        f"variables.annotations.all(k, {known})": UNKNOWN,
-        f"{port} != {admin_port}": patch.SAME_PORT,
-        f"!({on_the_node}) || {chosen}": patch.ON_THE_NODE,
-        f"(variables.inits + object.spec.containers).all(c, {_free()})": patch.CROWDED,
-    }
+    stranger = f'"; " + variables.annotations.filter(k, !({known}))[0] + " is none of them"'
+    return [
+        *map(_absent_or_accepted, OPTIONS),
+        Rule(_ours_alone(), patch.NAMED),
+        Rule(f'{unlabelled} || {label} in ["true", "false"]', NEITHER, _it_is(label)),
+        Rule(f"variables.annotations.all(k, {known})", UNKNOWN, stranger),
+        Rule(f"{port} != {admin_port}", patch.SAME_PORT),
+        Rule(f"!{_above_limit()}", patch.TOO_LITTLE_MEMORY),
+        Rule(f"!({on_the_node}) || {chosen}", patch.ON_THE_NODE),
+        Rule(f"(variables.inits + object.spec.containers).all(c, {_free()})", patch.CROWDED),
+    ]
 
 
-def _absent_or_accepted(option: Option) -> str:
-    return f"!({quoted(option.annotation)} in variables.annotations) || ({_accepted(option)})"
+def _absent_or_accepted(option: Option) -> Rule:
+    key = quoted(option.annotation)
+    accepted = f"!({key} in variables.annotations) || ({_accepted(option)})"
+    return Rule(accepted, option.complaint, _it_is(f"variables.annotations[{key}]"))
+
+
+def _it_is(value: str) -> str:
+    return f'"; it is \'" + {value} + "\'"'
 
 
 def _ours_alone() -> str:
     """Whether volumes with the gateway's names are the gateway's, which mounts all that it has."""
-    named = f"v.name in {_texts(patch.RESERVED)} || v.name.startsWith({quoted(CLAIM)})"
     mounts = "variables.inits[variables.place].?volumeMounts.orValue([])"
-    ours = f"object.spec.volumes.all(v, !({named}) || {mounts}.exists(m, m.name == v.name))"
-    return f"variables.place < 0 || !has(object.spec.volumes) || {ours}"
+    ours = f"variables.place >= 0 && {mounts}.exists(m, m.name == v.name)"
+    return f"!has(object.spec.volumes) || object.spec.volumes.all(v, !({_named()}) || {ours})"
 
 
 def _free() -> str:

@@ -3,14 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import msgspec
 from msgspec import Struct
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-class MalformedPod(ValueError):
-    """No pod; the text says where. An API server never sends one."""
 
 
 class _Part(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -86,11 +81,3 @@ class Pod(Struct, frozen=True, kw_only=True):
     @property
     def annotations(self) -> Mapping[str, str]:
         return self.metadata.annotations or NOTHING
-
-
-def parse(data: bytes | msgspec.Raw) -> Pod:
-    """The pod in JSON `data`. Raises MalformedPod."""
-    try:
-        return msgspec.json.decode(data, type=Pod)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedPod(f"object is no pod: {error}") from error

@@ -1,7 +1,8 @@
 """Injection without a server: a MutatingAdmissionPolicy that gives pods the webhook's sidecar.
 
-A policy cannot refuse what it mutates, so a validating one beside it does; until that one has its
-say, an annotation that is not allowed counts as absent.
+A policy cannot refuse what it mutates, so a validating one beside it does. Until that one has its
+say, an annotation that is not allowed counts as absent, and nothing is done that the API server
+would refuse in words of its own.
 """
 
 from pannier_operator.injector import expressions
@@ -16,6 +17,7 @@ _CONDITIONS = [
     *CONDITIONS,
     {"name": "no-gateway-of-its-own", "expression": expressions.takes_one()},
 ]
+_ROOM = {"name": "no-volume-with-a-name-of-the-gateway", "expression": expressions.has_room()}
 
 
 def manifests(given: Sidecar, place: Place) -> list[Manifest]:
@@ -39,7 +41,7 @@ def _injecting(given: Sidecar) -> Manifest:
     return policy(
         MUTATING,
         NAME,
-        matchConditions=_CONDITIONS,
+        matchConditions=[*_CONDITIONS, _ROOM],
         variables=_named(expressions.variables(given)),
         mutations=_mutations(expressions.injection(given)),
         reinvocationPolicy="IfNeeded",
@@ -59,13 +61,12 @@ def _mounting(given: Sidecar) -> Manifest:
 
 
 def _checking(given: Sidecar) -> Manifest:
-    rules = expressions.rules()
     return policy(
         VALIDATING,
         f"{NAME}-options",
         matchConditions=_CONDITIONS,
         variables=_named(expressions.variables(given)),
-        validations=[{"expression": rule, "message": said} for rule, said in rules.items()],
+        validations=[each.validation for each in expressions.rules()],
     )
 
 

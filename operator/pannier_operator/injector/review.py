@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct
 
 from pannier_operator.injector.patch import Operation
-from pannier_operator.injector.pod import MalformedPod, Pod, parse
+from pannier_operator.injector.pod import Pod
 
 Namespace = Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")]  # part of a path
 
@@ -27,7 +27,7 @@ class _Request(Struct, frozen=True):
     uid: str
     kind: _Kind
     namespace: Namespace
-    object: Raw
+    object: Pod
 
 
 class _Review(Struct, frozen=True, rename="camel"):
@@ -48,11 +48,9 @@ def asked(body: bytes) -> Question:
     """Raises MalformedReview."""
     try:
         request = msgspec.json.decode(body, type=_Review).request
-        return Question(request.uid, request.namespace, parse(request.object))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedReview(f"no AdmissionReview of a pod: {error}") from error
-    except MalformedPod as error:
-        raise MalformedReview(str(error)) from error
+    return Question(request.uid, request.namespace, request.object)
 
 
 def allowed(uid: str, operations: Sequence[Operation] = ()) -> bytes:

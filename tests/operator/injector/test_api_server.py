@@ -1,6 +1,7 @@
 """Pods made through a real API server: what comes of webhook and policy is what is made."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pannier_operator.injector import manifests, patch, policy
 from pannier_operator.injector.options import NEITHER, OPTIONS, UNKNOWN
 from pannier_operator.injector.serve import State
+from support.charts import case, one, rendered
 from support.cluster import Answer, ControlPlane, free_ports
 from support.injection import (
     SECRET,
@@ -103,12 +105,16 @@ PODS = {
 }
 REFUSED = [
     *((a_pod(annotations={each.annotation: "?"}), each.complaint) for each in OPTIONS),
-    (a_pod(annotations={"pannier.dev/port": "80"}), "a port from 1024 to 65535"),
-    (a_pod(annotations={"pannier.dev/prot": "8080"}), UNKNOWN),
-    (a_pod(labels={INJECT: "yes"}), NEITHER),
+    (a_pod(annotations={"pannier.dev/port": "80"}), "a port from 1024 to 65535; it is '80'"),
+    (a_pod(annotations={"pannier.dev/prot": "8080"}), f"{UNKNOWN}; pannier.dev/prot is none"),
+    (a_pod(labels={INJECT: "yes"}), f"{NEITHER}; it is 'yes'"),
     (a_pod(annotations={"pannier.dev/port": "8651"}), patch.SAME_PORT),
     (a_pod(containers=[a_container("app", ports=DEFAULT_PORT)]), patch.CROWDED),
     (a_pod(hostNetwork=True), patch.ON_THE_NODE),
+    (a_pod(annotations={"pannier.dev/memory": "64Mi"}), patch.TOO_LITTLE_MEMORY),
+    (a_pod(annotations={"pannier.dev/memory-request": "1Gi"}), patch.TOO_LITTLE_MEMORY),
+    (a_pod(volumes=[{"name": "pannier-data", "emptyDir": {}}]), patch.NAMED),
+    (a_pod(volumes=[{"name": "pannier-claim-a", "emptyDir": {}}]), patch.NAMED),
 ]
 
 
@@ -381,21 +387,6 @@ async def test_webhook_and_policy_refuse_the_same_pods_for_the_same_reason(
         assert why in answer.message
 
 
-async def test_a_request_above_its_limit_is_refused_by_us_or_by_the_api_server(
-    control_plane: ControlPlane,
-) -> None:
-    cluster = namespace_of(control_plane, **OPTED_IN)
-    pod = a_pod(annotations={"pannier.dev/memory": "64Mi"})
-
-    async with by_webhook(cluster):
-        by_one = await cluster.created(pod)
-    async with by_policy(cluster):
-        by_other = await cluster.created(pod)
-
-    assert patch.TOO_LITTLE_MEMORY in by_one.message
-    assert "must be less than or equal to memory limit of 64Mi" in by_other.message
-
-
 async def test_a_mesh_proxy_that_comes_by_a_webhook_comes_before_the_gateway(
     control_plane: ControlPlane,
 ) -> None:
@@ -488,3 +479,24 @@ async def test_the_injector_needs_no_more_than_the_permissions_it_names(
 
     async with by_webhook(cluster, kubeconfig=control_plane.kubeconfig_for(token)):
         assert "secrets/keys" in str((await cluster.created(a_pod())).body)
+
+
+async def test_the_monitor_of_the_chart_finds_the_gateways_of_pods_and_no_other_pod(
+    control_plane: ControlPlane,
+) -> None:
+    cluster = namespace_of(control_plane, **OPTED_IN)
+    monitor = one(rendered(case("everything")), "PodMonitor")["spec"]
+    async with by_webhook(cluster):
+        for name, labels in (("served", {}), ("alone", {INJECT: "false"})):
+            pod = a_pod() | {"metadata": {"name": name, "labels": labels}}
+            await asyncio.to_thread(cluster.add, "/api/v1/pods", pod)
+
+    assert [each["operator"] for each in monitor["selector"]["matchExpressions"]] == ["Exists"]
+    wanted = ",".join(each["key"] for each in monitor["selector"]["matchExpressions"])
+    asked = ("-n", cluster.namespace, "-l", wanted, "-o", "json")
+    listed = await asyncio.to_thread(control_plane.kubectl, "get", "pods", *asked)
+    (found,) = json.loads(listed)["items"]
+    ports = [port for each in found["spec"]["initContainers"] for port in each["ports"]]
+    (scraped,) = monitor["podMetricsEndpoints"]
+    assert found["metadata"]["name"] == "served"
+    assert [each["containerPort"] for each in ports if each["name"] == scraped["port"]] == [8651]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pytest
+from msgspec import convert
 
 from pannier_operator.injector import certificate, patch, policy, server
 from pannier_operator.injector.certificate import pem, pem_of_key
@@ -16,7 +17,7 @@ from pannier_operator.injector.manifests import PATH
 from pannier_operator.injector.metrics import Metrics
 from pannier_operator.injector.mounts import Bucket
 from pannier_operator.injector.options import Refused
-from pannier_operator.injector.pod import parse
+from pannier_operator.injector.pod import Pod
 from pannier_operator.injector.review import MalformedReview, asked
 from pannier_operator.injector.rotation import Changed, Contents, Own, Version, unpacked
 from pannier_operator.injector.serve import listening
@@ -92,22 +93,19 @@ async def test_a_policy_puts_no_secret_into_a_volume_that_the_application_brough
         await cluster.until(a_pod(), is_injected)
         await cluster.until(a_pod(), is_complete)
         await cluster.until(a_pod(labels={"pannier.dev/inject": "what"}), is_refused)
-        named = {name: await cluster.created(holding(name, it)) for name, it in TAKEN.items()}
-        twice = {each: await cluster.created(holding(each, {"emptyDir": {}})) for each in TWICE}
+        named = [await cluster.created(holding(name, it)) for name, it in TAKEN.items()]
+        named += [await cluster.created(holding(name, {"emptyDir": {}})) for name in TWICE]
         other = await cluster.created(holding("mine", MINE))
 
-    for name, answer in named.items():
-        assert is_refused(answer), name
-        assert patch.NAMED in answer.message, name
-    for name, answer in twice.items():
-        assert is_refused(answer), name
-        assert "Duplicate value" in answer.message, answer.message
+    for answer in named:
+        assert is_refused(answer)
+        assert patch.NAMED in answer.message
     assert is_complete(other)
 
 
 @pytest.mark.parametrize("name", [*TAKEN, *TWICE])
 def test_a_webhook_refuses_the_same_names_in_the_same_words(name: str) -> None:
-    pod = parse(json.dumps(holding(name, {"emptyDir": {}})).encode())
+    pod = convert(holding(name, {"emptyDir": {}}), Pod)
 
     with pytest.raises(Refused, match="the gateway's") as refusal:
         patch.patch(pod, settings().sidecar, [])

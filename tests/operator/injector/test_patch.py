@@ -1,14 +1,15 @@
-import json
 from typing import Any
 
 import jsonpatch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import convert
 
 from pannier_gateway.settings import parse_settings
-from pannier_operator.injector import mounts, patch, pod
+from pannier_operator.injector import mounts, patch
 from pannier_operator.injector.options import OPTIONS, Refused
+from pannier_operator.injector.pod import Pod
 from pannier_operator.injector.sidecar import DEFAULTS, Sidecar
 
 SIDECAR = Sidecar(image="pannier-gateway:1", version="1.2.3", defaults=DEFAULTS)
@@ -35,9 +36,7 @@ def with_pair(name: str, secret: str, *keys: str) -> Body:
 
 
 def injected(body: Body, *buckets: Body) -> Body:
-    operations = patch.patch(
-        pod.parse(json.dumps(body).encode()), SIDECAR, mounts.parse(list(buckets))
-    )
+    operations = patch.patch(convert(body, Pod), SIDECAR, mounts.parse(list(buckets)))
     result: Body = jsonpatch.apply_patch(body, operations)
     return result
 
@@ -212,7 +211,7 @@ def test_the_cpu_request_is_a_limit_where_the_cluster_wants_it() -> None:
     limited = Sidecar(image="i", version="1", defaults=DEFAULTS, cpu_limit=True)
     body = a_pod(annotations={"pannier.dev/cpu": "2"})
 
-    operations = patch.patch(pod.parse(json.dumps(body).encode()), limited, ())
+    operations = patch.patch(convert(body, Pod), limited, ())
 
     gateway = gateway_of(jsonpatch.apply_patch(body, operations))
     assert gateway["resources"]["limits"]["cpu"] == gateway["resources"]["requests"]["cpu"] == "2"
@@ -411,22 +410,3 @@ def test_every_application_container_of_any_pod_knows_the_gateway(body: Body) ->
         known = [each["name"] for each in had.get("env") or ()]
         added = [] if "PANNIER_URL" in known or had["name"] in patch.MESHES else ["PANNIER_URL"]
         assert [each for each in told[len(known) :] if each == "PANNIER_URL"] == added
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["metadata", "spec", "containers", "name"]), inner)
-    ),
-)
-
-
-@given(JSON)
-def test_what_is_no_pod_is_told_as_such(data: object) -> None:
-    try:
-        parsed = pod.parse(json.dumps(data).encode())
-    except pod.MalformedPod:
-        return
-    assert isinstance(data, dict)
-    assert len(parsed.spec.containers) == len(data["spec"]["containers"])

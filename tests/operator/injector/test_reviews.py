@@ -193,6 +193,25 @@ def test_any_bytes_are_a_review_or_a_mistake(body: bytes) -> None:
         asked(body)
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["metadata", "spec", "containers", "name"]), inner)
+    ),
+)
+
+
+@given(JSON)
+def test_what_is_no_pod_is_told_as_such(data: object) -> None:
+    try:
+        pod = asked(sent(a_review(object=data))).pod
+    except MalformedReview:
+        return
+    assert isinstance(data, dict)
+    assert len(pod.spec.containers) == len(data["spec"]["containers"])
+
+
 async def test_a_hundred_reviews_at_once_are_all_answered() -> None:
     buckets = Listed()
     buckets.open.clear()

@@ -4,13 +4,15 @@ import asyncio
 import base64
 import os
 import signal
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography import x509
 
 from pannier_operator.api import Unreachable
 from pannier_operator.cluster import Connection
@@ -26,14 +28,16 @@ from pannier_operator.injector.rotation import (
     Rotation,
     Source,
     Version,
+    packed,
     unpacked,
 )
-from pannier_operator.injector.serve import listening, serve
+from pannier_operator.injector.serve import State, injecting, listening, serve
 from pannier_operator.injector.server import Injector
 from pannier_operator.injector.tls import Identity
 from pannier_operator.settings import Address
 from support.cluster import ControlPlane, free_ports
 from support.injection import (
+    PATIENCE,
     SYSTEM,
     Cluster,
     a_pod,
@@ -42,6 +46,7 @@ from support.injection import (
     namespace_of,
     place_at,
     settings,
+    until,
 )
 
 pytestmark = pytest.mark.slow
@@ -284,3 +289,76 @@ async def page(session: aiohttp.ClientSession, url: str) -> tuple[int, str]:
             return answer.status, await answer.text()
     except aiohttp.ClientConnectionError:
         return 0, "nobody listens"
+
+
+# By itself
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks that follow each other at once, so that tests need not wait."""
+    for each in ("Own.interval", "Mounted.interval", "RETRY"):
+        monkeypatch.setattr(f"pannier_operator.injector.rotation.{each}", 0.05)
+
+
+async def until_shown(at: Address, wanted: Callable[[x509.Certificate], bool]) -> x509.Certificate:
+    """What whoever connects is shown, once it is what is wanted."""
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    async with asyncio.timeout(PATIENCE):
+        while not wanted(found := await shown(at, anybody)):
+            pass
+    return found
+
+
+async def shown(at: Address, trust: ssl.SSLContext) -> x509.Certificate:
+    _, writer = await asyncio.open_connection(*at, ssl=trust)
+    found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    await writer.wait_closed()
+    return x509.load_der_x509_certificate(found)
+
+
+async def until_another_failed(metrics: Metrics) -> None:
+    before = looks(metrics)["failed"]
+    await until(lambda: looks(metrics)["failed"] != before)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_an_injector_renews_its_certificate_in_time_all_by_itself(
+    control_plane: ControlPlane, secret: str
+) -> None:
+    given = settings(f"--kubeconfig={control_plane.kubeconfig}", f"--certificate-secret={secret}")
+    aged = certificate.renewed(None, given.names, datetime.now(UTC) - certificate.LIFETIME * 0.7)
+    state = State()
+    async with (
+        configured(control_plane),
+        own(control_plane, secret) as (_, vault),
+        injecting(given, state) as at,
+    ):
+        await until(lambda: not state.unready)
+        await vault.write(packed(aged), (await vault.read()).number)
+
+        authority, old = aged.ca.certificate.subject, aged.serving.certificate
+        found = await until_shown(at.reviews, lambda new: new.issuer == authority and new != old)
+
+        assert found == kept_in(control_plane, secret).serving.certificate
+        assert bundles(control_plane) == [aged.bundle] * 2
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_an_injector_shows_what_its_files_have_become_whatever_they_were_meanwhile(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    given = settings(f"--kubeconfig={control_plane.kubeconfig}", f"--certificate-dir={tmp_path}")
+    kept = certificate.renewed(None, NAMES, datetime.now(UTC))
+    state = State()
+    async with injecting(given, state) as at:
+        await until_another_failed(state.metrics)  # there is nothing yet
+        for pair in (kept.serving, certificate.signed(kept.ca, NAMES, datetime.now(UTC))):
+            (tmp_path / "tls.crt").write_bytes(b"half of a c")
+            await until_another_failed(state.metrics)
+            write(tmp_path, pair)
+
+            await until(lambda: not state.unready)
+            await until_shown(at.reviews, pair.certificate.__eq__)

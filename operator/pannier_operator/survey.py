@@ -1,0 +1,116 @@
+"""Everything that the cluster holds, listed over and over: so what no news told of is found.
+
+The view of a namespace stands until something happens in it, and spares a list of its own.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
+from time import monotonic
+from typing import NamedTuple
+
+from pannier_operator.api import ClusterError
+from pannier_operator.pace import Backoff
+from pannier_operator.world import KINDS, View, World
+
+log = logging.getLogger("pannier.operator")
+
+WATCH_SECONDS = 2.0  # in which watches begin, where nothing is wrong
+RELIST_SECONDS = 1  # in which the kinds are listed one after the other
+
+
+class Found(NamedTuple):
+    """What there is, by namespace, and those in which something happened while it was listed."""
+
+    views: dict[str, View]
+    changed: set[str]
+
+
+class Survey:
+    """Of `namespaces`, or (if empty) of all; every `resync` seconds, or sooner if need be."""
+
+    def __init__(
+        self, world: World, namespaces: Collection[str] = (), resync: float = 600.0
+    ) -> None:
+        self._world = world
+        self._namespaces = namespaces
+        self._resync = resync
+        self._views: dict[str, View] = {}
+        self._news: dict[str, list[tuple[str, str]]] | None = None  # None: nothing is being listed
+        self._complete = False
+        self._watches: set[str] = set()
+        self._watching = asyncio.Event()
+        self._relisted = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Survey {len(self._views)} views>"
+
+    def relisted(self, path: str) -> None:
+        """The watch of `path` begins: what was deleted before that is not told, so look soon."""
+        self._watches.add(path)
+        if len(self._watches) == len(KINDS) * max(1, len(self._namespaces)):
+            self._watching.set()
+        self._relisted.set()
+
+    def is_news(self, namespace: str, uid: str, resource_version: str) -> bool:
+        """Whether to look at `namespace`, of which an object has become that or (empty) is gone.
+
+        Before everything was listed once there is no need to: all will be looked at then.
+        """
+        if self._world.knows(uid, resource_version):
+            return False
+        if self._news is not None:
+            self._news.setdefault(namespace, []).append((uid, resource_version))
+        self._views.pop(namespace, None)
+        return self._complete
+
+    def taken(self, namespace: str) -> View | None:
+        """The view of `namespace`, once, unless something has happened since it was listed."""
+        return self._views.pop(namespace, None)
+
+    async def looks(self) -> AsyncIterator[Found]:
+        """All there is, whenever it was listed; at first once the watches have begun.
+
+        If that was done before, it had to be done again then.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WATCH_SECONDS):
+                await self._watching.wait()
+        while True:
+            self._relisted.clear()
+            yield await self._listed()
+            await self._due()
+
+    async def _due(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._resync * random.uniform(0.9, 1.1)):
+                await self._relisted.wait()
+            await asyncio.sleep(RELIST_SECONDS)
+
+    async def _listed(self) -> Found:
+        """List until it succeeds."""
+        for delay in Backoff(longest=30.0):
+            try:
+                return await self._attempt()
+            except ClusterError as error:
+                log.warning("listing failed", extra={"error": str(error)})
+                await asyncio.sleep(delay)
+        raise AssertionError("backoffs do not end")
+
+    async def _attempt(self) -> Found:
+        began, news = monotonic(), dict[str, list[tuple[str, str]]]()
+        self._news = news
+        try:
+            views = await self._world.everything(self._namespaces)
+        finally:
+            self._news = None
+        self._complete = True
+        changed = {
+            key for key, each in news.items() if not all(self._world.knows(*a) for a in each)
+        }
+        self._views |= {key: view for key, view in views.items() if key not in changed}
+        fields = {"namespaces": len(views), "seconds": round(monotonic() - began, 3)}
+        log.info("everything listed", extra=fields)
+        return Found(views, changed)

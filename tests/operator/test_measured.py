@@ -1,0 +1,57 @@
+"""What a running operator tells Prometheus of its work, while it goes on and once it is done."""
+
+import threading
+
+import pytest
+
+from support.apiproxy import Hold, Proxy, Rule
+from support.cluster import ADMIN
+from support.manifests import bucket, usecase
+from support.operators import Place, Working, eventually, working
+
+pytestmark = pytest.mark.cluster
+
+HELD_SECONDS = 0.5
+
+
+def test_work_is_timed_and_what_waits_for_it_grows_old(
+    place: Place, other: Place, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pannier_operator.reconcile.WORKERS", 1)
+    way = proxy.kubeconfig(place.plane.tokens[ADMIN])
+    over = threading.Event()
+    with working(way, namespaces=(place.namespace, other.namespace)) as operator:
+        eventually(lambda: operator.metric("pannier_operator_world_listed_timestamp_seconds"))
+        eventually(lambda: operator.is_idle)
+        held = proxy.on(Rule(Hold(over), verb="patch", resource="configmaps", times=1))
+        place.apply(bucket(), usecase())
+        eventually(lambda: held.matched == 1)
+        other.apply(bucket(), usecase())
+
+        eventually(lambda: oldest(operator) > HELD_SECONDS)
+        assert operator.metric("pannier_operator_queue_depth") >= 1
+        assert operator.metric("pannier_operator_reconciles_active") == 1
+
+        over.set()
+        eventually(lambda: other.is_ready("Usecase", "attachments") == ("True", "Ready"))
+        eventually(lambda: operator.is_idle)
+        assert oldest(operator) == 0
+        assert_all_was_timed(operator)
+
+
+def oldest(operator: Working) -> float:
+    return operator.metric("pannier_operator_queue_oldest_seconds")
+
+
+def assert_all_was_timed(operator: Working) -> None:
+    results = ("unchanged", "changed", "failed")
+    done = [operator.metric("pannier_operator_reconciles_total", result=each) for each in results]
+    assert operator.metric("pannier_operator_reconcile_duration_seconds_count") == sum(done)
+    assert operator.metric("pannier_operator_reconcile_duration_seconds_sum") > HELD_SECONDS
+    timed, applied = "pannier_operator_api_request_duration_seconds", {"verb": "apply"}
+    codes = ("200", "201")  # of two ConfigMaps that are new, and of four statuses
+    asked = [
+        operator.metric("pannier_operator_api_requests_total", code=c, **applied) for c in codes
+    ]
+    assert operator.metric(f"{timed}_count", **applied) == sum(asked) >= 6
+    assert operator.metric(f"{timed}_sum", **applied) > HELD_SECONDS
