@@ -30,7 +30,7 @@ CHANGES, QUICK_CHANGES = 200, 50
 BARE = 1000
 PATIENCE_SECONDS = 1800
 CONFIG_MAPS = "/api/v1/configmaps?labelSelector=pannier.dev%2Fconfig%3Dgateway"
-AS_OPERATOR = "fieldManager=pannier-operator&force=true"
+AS_OPERATOR = "fieldManager=pannier-operator&fieldValidation=Ignore&force=true"
 WRITES = ("apply", "patch", "create")
 
 

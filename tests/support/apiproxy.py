@@ -12,10 +12,11 @@ import json
 import re
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
@@ -130,6 +131,28 @@ class Pass:
             async for piece in answer.content.iter_any():
                 await response.write(piece)
             return response
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Nothing happens until it is `over`, and then nothing goes wrong."""
+
+    over: threading.Event
+
+    async def answer(self, exchange: Exchange) -> web.StreamResponse:
+        await asyncio.to_thread(self.over.wait, _SECONDS)
+        return await Pass().answer(exchange)
+
+
+@dataclass(slots=True)
+class Note:
+    """Nothing goes wrong; `times` are those, in seconds, at which requests came."""
+
+    times: list[float] = field(default_factory=list)
+
+    async def answer(self, exchange: Exchange) -> web.StreamResponse:
+        self.times.append(time.monotonic())
+        return await Pass().answer(exchange)
 
 
 @dataclass(frozen=True, slots=True)

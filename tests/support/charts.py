@@ -72,13 +72,13 @@ def one(objects: list[Json], kind: str, end: str = "") -> Json:
 
 
 def workloads(objects: list[Json]) -> list[Json]:
-    """What makes pods."""
+    """What has pods all the time."""
     return of_kind(objects, "Deployment", "StatefulSet")
 
 
 def pods(objects: list[Json]) -> Iterator[Json]:
-    """A pod of each workload, with the volumes that a StatefulSet would claim for it."""
-    for workload in workloads(objects):
+    """A pod of each workload and Job, with the volumes that a StatefulSet would claim for it."""
+    for workload in (*workloads(objects), *of_kind(objects, "Job")):
         template, spec = workload["spec"]["template"], workload["spec"]
         claimed = [
             {"name": each["metadata"]["name"], "persistentVolumeClaim": {"claimName": "c"}}

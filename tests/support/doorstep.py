@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from math import inf
 
 from pannier_gateway.admission import Admission
 from pannier_gateway.api.connection import DataServer
 from pannier_gateway.api.objectstore import Door
 from pannier_gateway.api.objectstore.replies import failure_body
+from pannier_gateway.api.pages import any_host
 from pannier_gateway.catalog import Catalog, Served
 from pannier_gateway.clock import system_clock
 from pannier_gateway.codec import MemoryBudget
@@ -23,10 +25,19 @@ from support.manifests import Json, bucket, parsed, usecase
 
 @asynccontextmanager
 async def serving(
-    store: Store, *, metrics: Metrics | None = None, drain: Drain | None = None, **spec: Json
+    store: Store,
+    *,
+    name: str = "attachments",
+    metrics: Metrics | None = None,
+    drain: Drain | None = None,
+    lifetime: float = inf,
+    **spec: Json,
 ) -> AsyncIterator[str]:
-    """Serve usecase `attachments` (`spec` replaces fields of it) from `store`; its URL."""
-    manifests = parsed(bucket(), usecase("attachments", **spec))
+    """Serve usecase `name` (`spec` replaces fields of it) from `store`; its URL.
+
+    A connection may be used for `lifetime` seconds.
+    """
+    manifests = parsed(bucket(), usecase(name, **spec))
     config, _ = render(manifests.buckets, manifests.usecases, 1)
     (one_usecase,), (one_bucket,) = config.usecases.values(), config.buckets.values()
     drain = drain or Drain()
@@ -36,9 +47,10 @@ async def serving(
         objects = Objects(one_usecase, one_bucket, store, parts)
         (gate,) = Admission(metrics.limits.count).gates([one_usecase]).values()
         served = Served(objects, gate)
-        door = Door(lambda: Catalog({"attachments": served}), drain, metrics)
+        door = Door(lambda: Catalog({name: served}), drain, metrics)
         server = DataServer(door, failure_body, metrics.requests)
-        listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+        connections = server.of(any_host, lambda _: lifetime)
+        listening = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
         async with listening:
             yield "http://127.0.0.1:{1}".format(*listening.sockets[0].getsockname())
         await server.shutdown(0)

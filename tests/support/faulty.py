@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import StoreBusy, StoreTimedOut, StoreUnavailable
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.resilience.hedge import Late
 from pannier_gateway.stores.base import Draft, Listing, Page, Reading, Record, Source, Store
 from pannier_gateway.upstream.errors import (
@@ -103,10 +104,10 @@ class FaultyStore(Wrapped):
         self.asked: list[str] = []
 
     @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[Reading]:
+    async def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> AsyncIterator[Reading]:
         with self._meeting("open"):
             pass
-        async with self._store.open(path) as reading:
+        async with self._store.open(path, ahead) as reading:
             yield reading
 
     async def head(self, path: str) -> Record:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.span import Span
 from pannier_gateway.stores.around import StoreAround
 from pannier_gateway.stores.base import (
@@ -29,8 +30,8 @@ class Wrapped(StoreAround):
     """A store that hands everything on; kinds of trouble override what they trouble."""
 
     @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[Reading]:
-        async with self._store.open(path) as reading:
+    async def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> AsyncIterator[Reading]:
+        async with self._store.open(path, ahead) as reading:
             yield Altered(reading, self.outgoing)
 
     async def put(
@@ -90,9 +91,9 @@ class SlowStore(Wrapped):
     """Lets others go first, before and after everything it does and between any two pieces."""
 
     @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[Reading]:
+    async def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> AsyncIterator[Reading]:
         await dawdle()
-        async with super().open(path) as reading:
+        async with super().open(path, ahead) as reading:
             await dawdle()
             yield reading
 

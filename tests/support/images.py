@@ -104,7 +104,7 @@ class Builder:
             self._build(tag, ROOT / dockerfile, ROOT, *which)
             self._buildah("push", tag, f"oci:{layout}:{tag}")
         self._buildah("rmi", "--prune", "--force")  # what older sources left
-        partial = target.with_suffix(".partial")
+        partial = self.folder / "partial"  # one name: what is killed here is written over
         output("tar", "-cf", str(partial), "-C", str(layout), ".")
         partial.rename(target)
         shutil.rmtree(layout)

@@ -85,6 +85,13 @@ class Place:
         assert answer.status == 200, answer.message
         return {each["metadata"]["name"]: each for each in answer.body["items"]}
 
+    def history(self, kind: str, name: str, since: str) -> list[Json]:
+        """What this object became after its resourceVersion `since`, up to now."""
+        path = f"{PATHS[kind].format(self.namespace)}?watch=1&timeoutSeconds=1"
+        named = f"&fieldSelector=metadata.name%3D{name}&resourceVersion={since}"
+        told = self.plane.kubectl("get", "--raw", path + named)
+        return [json.loads(line)["object"] for line in told.splitlines()]
+
     def condition(self, kind: str, name: str, of: str) -> tuple[str, str]:
         """Status and reason; raises LookupError where there is none yet."""
         listed = self.found(kind)[name].get("status", {}).get("conditions", [])
@@ -136,6 +143,12 @@ class Working:
             return answer.status, answer.read().decode()
         finally:
             connection.close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no namespace waits or is being worked on."""
+        waiting = self.metric("pannier_operator_queue_depth")
+        return waiting == self.metric("pannier_operator_reconciles_active") == 0
 
     def metric(self, name: str, **labels: str) -> float:
         """Raises LookupError where there is none."""

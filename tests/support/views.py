@@ -35,7 +35,7 @@ class Held:
     async def apply(self, manifest: Json, part: str = "") -> Json:
         raise Refused(403, "nothing is written here")
 
-    async def patch(self, manifest: Json, operations: Sequence[Json]) -> Json:
+    async def patch(self, manifest: Json, operations: Sequence[Json], part: str = "") -> Json:
         raise Refused(403, "nothing is written here")
 
     async def create(self, manifest: Json) -> Json:

@@ -4,10 +4,14 @@ What an endpoint has to do is how long it takes to its first byte (a moving aver
 once and comes down slowly), times what it has been asked. One that leaves requests waiting counts
 as that slow already, so retries and hedges go elsewhere without being told. A driver has one
 `Endpoints` per bucket and takes `with endpoints.pick() as picked` around each exchange.
+
+One that answers nobody any more, while another does, is left out and probed. Where the probes are
+swallowed as well, whoever has waited for it gives up: it would be a minute for an upload.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from math import exp
+from math import exp, inf
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -16,13 +20,23 @@ from pannier_gateway.metrics import ShownEndpoint
 from pannier_gateway.resilience.breaker import Breaker, State
 from pannier_gateway.resilience.failures import exchange_error
 from pannier_gateway.resilience.retry import TIMING, Timing
-from pannier_gateway.upstream.errors import ExchangeError, KeptAliveDied, PoolExhausted
+from pannier_gateway.upstream.errors import (
+    AnswerCut,
+    ExchangeError,
+    FirstByteTimedOut,
+    KeptAliveDied,
+    NoAnswer,
+    PoolExhausted,
+)
 
 FIRST_GUESS = 0.03  # seconds to the first byte
 DECAY_SECONDS = 10.0
 PENALTY = 5.0  # seconds that a failure counts as
 MOST_PENALTY = 30.0  # that a store may ask for
 TRICKLE = 0.1  # of requests that go to endpoints of which all are open
+SILENT_SECONDS = 1.0  # after which one that answers nobody is probed
+SWALLOWED = 2  # probes in a row, after which nobody waits for it any more
+WAITED_SECONDS = 2.0  # by whoever gives up
 
 E = TypeVar("E")
 
@@ -31,22 +45,28 @@ STATES: tuple[State, ...] = ("closed", "open", "probing")  # as metrics number t
 Count = Callable[[str, str], None]  # the endpoint, what became of its breaker
 
 
-class Endpoint(Generic[E]):
+class Standing(Generic[E]):
     """How one endpoint fares."""
 
-    __slots__ = ("_at", "_cost", "breaker", "in_flight", "name", "target", "waiting")
+    __slots__ = (
+        "_at", "_cost", "answered_at", "asked_since", "breaker", "in_flight", "name", "swallowed",
+        "target", "waiting",
+    )  # fmt: skip
 
     def __init__(self, name: str, target: E) -> None:
         self.name = name
         self.target = target
         self.breaker = Breaker()
         self.in_flight = 0
-        self.waiting: dict[object, float] = {}  # since when each waits for a first byte, in order
+        self.waiting: dict[Picked[E], float] = {}  # since when each awaits a first byte, in order
+        self.answered_at = 0.0
+        self.asked_since = inf  # since when somebody has been waiting after that
+        self.swallowed = 0  # probes since then
         self._cost = FIRST_GUESS
         self._at = 0.0
 
     def __repr__(self) -> str:
-        return f"<Endpoint {self.name}: {self._cost:.3f} s, {self.in_flight} in flight>"
+        return f"<Standing of {self.name}: {self._cost:.3f} s, {self.in_flight} in flight>"
 
     def cost(self, now: float) -> float:
         """Seconds to the first byte, as it looks now; nobody is remembered as slow forever."""
@@ -54,6 +74,14 @@ class Endpoint(Generic[E]):
         for since in self.waiting.values():
             return max(cost, now - since)
         return cost
+
+    def silent(self, now: float) -> bool:
+        """Whether it leaves somebody waiting, and has answered nobody since."""
+        return bool(self.waiting) and now - self.asked_since >= SILENT_SECONDS
+
+    def heard_of(self, now: float) -> None:
+        self.answered_at, self.swallowed = now, 0
+        self.asked_since = now if self.waiting else inf
 
     def load(self, now: float) -> float:
         return self.cost(now) * (self.in_flight + 1)
@@ -77,7 +105,7 @@ class Endpoints(Generic[E]):
     def __init__(
         self, place: str, targets: Mapping[str, E], count: Count, timing: Timing = TIMING
     ) -> None:
-        self.all = tuple(Endpoint(name, target) for name, target in targets.items())
+        self.all = tuple(Standing(name, target) for name, target in targets.items())
         self.timing = timing
         self.count = count
         self._place = place
@@ -99,25 +127,40 @@ class Endpoints(Generic[E]):
             state = STATES.index(each.breaker.state)
             yield ShownEndpoint(each.name, state, each.cost(now), each.in_flight)
 
-    def _choose(self, now: float) -> Endpoint[E]:
+    def _choose(self, now: float) -> Standing[E]:
         if len(self.all) == 1 and self.all[0].breaker.state == "closed":
             return self.all[0]
         for each in self.all:
             if each.breaker.due(now):
-                each.breaker.probe(now)
-                self.count(each.name, "probed")
-                return each
+                return self._probed(each, now)
+            if each.silent(now):
+                self._suspect(each, now)
         usable = [each for each in self.all if each.breaker.state == "closed"]
         return self._lighter(usable or self._trickle(now), now)
 
-    def _trickle(self, now: float) -> list[Endpoint[E]]:
+    def _probed(self, endpoint: Standing[E], now: float) -> Standing[E]:
+        if endpoint.breaker.state == "probing":  # the one before has not been answered yet
+            swallow(endpoint, now)
+        endpoint.breaker.probe(now)
+        self.count(endpoint.name, "probed")
+        return endpoint
+
+    def _suspect(self, endpoint: Standing[E], now: float) -> None:
+        """Leave it out, unless nobody else has answered either: then it is not the one."""
+        closed = [each for each in self.all if each.breaker.state == "closed"]
+        others = any(each.answered_at > endpoint.asked_since for each in closed)
+        if others and endpoint in closed:
+            endpoint.breaker.suspected(now, self.timing.chance())
+            self.count(endpoint.name, "opened")
+
+    def _trickle(self, now: float) -> list[Standing[E]]:
         """All of them, now and then: to open the last one would only make the outage longer."""
         if self.timing.chance() < TRICKLE:
             return list(self.all)
         wait = max(0.0, min(each.breaker.until for each in self.all) - now)
         raise StoreBusy(f"{self._place} has been failing and is left alone for a moment", wait)
 
-    def _lighter(self, usable: list[Endpoint[E]], now: float) -> Endpoint[E]:
+    def _lighter(self, usable: list[Standing[E]], now: float) -> Standing[E]:
         if len(usable) == 1:
             return usable[0]
         first = int(self.timing.chance() * len(usable))
@@ -132,12 +175,14 @@ class Picked(Generic[E]):
     `answered` is to be called when the answer begins; a block that ends well has been answered.
     """
 
-    __slots__ = ("_endpoint", "_endpoints", "_since")
+    __slots__ = ("_cancels", "_endpoint", "_endpoints", "_since", "_task", "_waits_in_vain")
 
-    def __init__(self, endpoints: Endpoints[E], endpoint: Endpoint[E], now: float) -> None:
+    def __init__(self, endpoints: Endpoints[E], endpoint: Standing[E], now: float) -> None:
         self._endpoints = endpoints
         self._endpoint = endpoint
         self._since = now
+        self._task: asyncio.Task[object] | None = None
+        self._waits_in_vain = False
 
     @property
     def target(self) -> E:
@@ -149,13 +194,25 @@ class Picked(Generic[E]):
         if endpoint.waiting.pop(self, None) is not None:
             now = self._endpoints.timing.now()
             endpoint.observe(now - self._since, now)
+            endpoint.heard_of(now)
             before = endpoint.breaker.state
             endpoint.breaker.succeeded(now)
             self._tell_of(before)
 
+    def give_up(self) -> None:
+        """Wait no longer: the block ends with StoreTimedOut."""
+        if self._task is not None and not self._waits_in_vain:
+            self._waits_in_vain = True
+            self._task.cancel()
+
     def __enter__(self) -> "Picked[E]":
-        self._endpoint.in_flight += 1
-        self._endpoint.waiting[self] = self._since
+        endpoint = self._endpoint
+        endpoint.in_flight += 1
+        endpoint.waiting[self] = self._since
+        if len(self._endpoints.all) > 1:  # else there is nobody else to ask
+            endpoint.asked_since = min(endpoint.asked_since, self._since)
+            self._task = current_task()
+            self._cancels = 0 if self._task is None else self._task.cancelling()
         return self
 
     def __exit__(
@@ -173,11 +230,21 @@ class Picked(Generic[E]):
             case Exception() if says_nothing(error):
                 self._abandoned()
             case Exception() if at_fault(error):
-                self._failed()
+                self._failed(cut=isinstance(broke(error), NoAnswer | AnswerCut))
             case Exception():
                 self.answered()  # with a refusal, or something that is ours
             case _:
                 self._abandoned()
+        if self._waits_in_vain:
+            self._give_up(error)
+
+    def _give_up(self, error: BaseException | None) -> None:
+        """In place of the cancellation that was meant for this block alone."""
+        assert self._task is not None
+        if self._task.uncancel() > self._cancels or not isinstance(error, asyncio.CancelledError):
+            return
+        silent = FirstByteTimedOut(f"{self._endpoint.name} answers nobody any more")
+        raise StoreTimedOut(str(silent)) from silent
 
     def _refused(self, error: StoreBusy) -> None:
         endpoint, now = self._endpoint, self._ended()
@@ -187,11 +254,14 @@ class Picked(Generic[E]):
         endpoint.breaker.refused(now, self._endpoints.timing.chance())
         self._tell_of(before)
 
-    def _failed(self) -> None:
+    def _failed(self, *, cut: bool) -> None:
         endpoint, now = self._endpoint, self._ended()
         endpoint.observe(PENALTY, now)
         before = endpoint.breaker.state
-        endpoint.breaker.failed(now, self._endpoints.timing.chance())
+        if before == "probing":
+            swallow(endpoint, now)
+        count = endpoint.breaker.cut if cut else endpoint.breaker.failed
+        count(now, self._endpoints.timing.chance())
         self._tell_of(before)
 
     def _abandoned(self) -> None:
@@ -199,7 +269,8 @@ class Picked(Generic[E]):
         endpoint = self._endpoint
         if self in endpoint.waiting:
             now = self._ended()
-            endpoint.breaker.gave_up(self._since, now)
+            if endpoint.breaker.gave_up(self._since, now):
+                swallow(endpoint, now)
             if now - self._since > endpoint.cost(now):
                 endpoint.observe(now - self._since, now)
 
@@ -212,6 +283,23 @@ class Picked(Generic[E]):
         if state != before:
             became = "closed" if state == "closed" else "opened"
             self._endpoints.count(self._endpoint.name, became)
+
+
+def swallow(endpoint: Standing[E], now: float) -> None:
+    """A probe of it has not been answered. Whoever has waited for long is told after some."""
+    endpoint.swallowed += 1
+    if endpoint.swallowed >= SWALLOWED:
+        for picked, since in list(endpoint.waiting.items()):
+            if now - since >= WAITED_SECONDS:
+                picked.give_up()
+
+
+def current_task() -> "asyncio.Task[object] | None":
+    """None outside of a loop, where nobody waits."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def at_fault(error: Exception) -> bool:

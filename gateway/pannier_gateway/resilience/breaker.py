@@ -13,7 +13,7 @@ RATE_SAMPLES = 20
 RATE_SECONDS = 10
 FIRST_SECONDS, MOST_SECONDS = 1.0, 60.0  # that it stays open; doubled each time
 JITTER = 0.5
-STALE_SECONDS = 120.0  # after which nobody waits for a probe any more
+STALE_SECONDS = 1.0  # after which nobody waits for a probe any more: it may be an upload
 
 State = Literal["closed", "open", "probing"]
 
@@ -46,11 +46,19 @@ class Breaker:
         self.state = "probing"
         self._since = now
 
-    def gave_up(self, began: float, now: float) -> None:
-        """The probe of then ended without a word of the endpoint: another may begin soon."""
-        if self.state == "probing" and self._since == began:
-            self.state = "open"
-            self.until = now + FIRST_SECONDS
+    def gave_up(self, began: float, now: float) -> bool:
+        """The probe of then ended without a word of the endpoint: another may begin soon. False: it
+        was none."""
+        if self.state != "probing" or self._since != began:
+            return False
+        self.state = "open"
+        self.until = now + FIRST_SECONDS
+        return True
+
+    def suspected(self, now: float, chance: float) -> None:
+        """It has left somebody waiting, while others are answered: find out, and ask them."""
+        if self.state == "closed":
+            self._open(now, chance)
 
     def succeeded(self, now: float) -> None:
         self._asked.add(now)
@@ -62,6 +70,13 @@ class Breaker:
         """It did not answer, or that it failed."""
         self._in_a_row += 1
         self._count_failure(now, chance)
+
+    def cut(self, now: float, chance: float) -> None:
+        """A connection to it ended: that counts in a row alone, for what cuts some of them lies in
+        between, and whoever asks again is answered."""
+        self._in_a_row += 1
+        if self.state == "probing" or (self.state == "closed" and self._in_a_row >= IN_A_ROW):
+            self._open(now, chance)
 
     def refused(self, now: float, chance: float) -> None:
         """It answered that it has enough to do: that counts for the rate alone, and for a probe."""

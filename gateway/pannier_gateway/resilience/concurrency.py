@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import PannierError, StoreBusy, StoreTimedOut
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.resilience.gradient import Gradient
 from pannier_gateway.resilience.lag import LagShedder
 from pannier_gateway.resilience.waiting import Count, Queue
@@ -65,7 +66,7 @@ class Slots:
 
     def enter(self, now: float, *, write: bool) -> bool:
         """Take a slot, to be given back; False: `wait` for one. Raises Overloaded."""
-        if self._lag.refuses(now, write=write):
+        if self._lag.refuses(now, self.in_flight, write=write):
             self.queue.refuse("write" if write else "read", "event loop late")
         if self.in_flight >= self.gradient.limit:
             return False
@@ -100,8 +101,8 @@ class LimitStore:
     def __repr__(self) -> str:
         return f"<LimitStore {self._slots} {self._store!r}>"
 
-    def open(self, path: str) -> "LimitedOpening":
-        return LimitedOpening(self._store.open(path), self._slots, self._bodies)
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> "LimitedOpening":
+        return LimitedOpening(self._store.open(path, ahead), self._slots, self._bodies)
 
     async def head(self, path: str) -> Record:
         return await self._limited(lambda: self._store.head(path), write=False)

@@ -5,23 +5,28 @@ loses is cancelled as `asyncio.timeout` would. The second finds its own endpoint
 """
 
 import asyncio
+from bisect import insort
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from operator import itemgetter
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
 from pannier_gateway.errors import ClientError, PannierError
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.resilience.allowance import Allowance
 from pannier_gateway.resilience.failures import judge
 from pannier_gateway.resilience.times import Times
 from pannier_gateway.stores.around import OpeningAround, StoreAround
-from pannier_gateway.stores.base import Reading, Record, Store
+from pannier_gateway.stores.base import Listing, Page, Reading, Record, Store
 
 LARGE = 1 << 20  # bytes of an upload
-MOST_EXTRA_TRIES = 3  # of one read or upload: another only in place of one that failed
+MOST_EXTRA_TRIES = 5  # of one read or upload: another only in place of one that failed
+LOOP_LATE = 0.01  # seconds that a timer may be late before it is the loop that was late
+CROWD = 4  # under way at once, of whom some should have been answered meanwhile
 
 T = TypeVar("T")
 
@@ -32,16 +37,18 @@ class HedgePolicy(Struct, frozen=True):
     """When to ask once more. Times in seconds; `share` of all that is asked at most, `burst` in a
     row. `uploads`: whole objects are sent twice too, which another writer may not bear.
 
-    The delay is what 95 of a hundred take, not below `floor`; until that is known `unknown`, and of
+    The delay is what 95 of a hundred take, at most `times` what half of them do (where more than
+    five stall, those must not count), not below `floor`; until that is known `unknown`, and of
     large uploads, for which a store may be asked first, `unknown_large`.
     """
 
     enabled: bool = True
     floor: float = 0.05
+    times: float = 4.0
     unknown: float = 0.5
     unknown_large: float = 2.0
     share: float = 0.05
-    burst: int = 10
+    burst: int = 50
     uploads: bool = False
 
 
@@ -55,11 +62,15 @@ class Late(Protocol):
 
 
 class Alarm:
-    """One timer for all who wait equally long, or nearly so."""
+    """One timer for all who wait equally long, or nearly so.
+
+    Where the loop was late, the answers may be there: they are read before anybody is rung for.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, Late]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_again = False
 
     def __repr__(self) -> str:
         return f"<Alarm for {len(self._waiting)}>"
@@ -69,13 +80,28 @@ class Alarm:
         waiting = self._waiting
         while waiting and waiting[0][1].settled:  # most have by the time that the next one comes
             waiting.popleft()
-        waiting.append((now + seconds, late))
+        if waiting and now + seconds < waiting[-1][0]:
+            self._overtake(late, now, seconds)
+        else:
+            waiting.append((now + seconds, late))
         if self._timer is None:
             self._wait(seconds)
+
+    def _overtake(self, late: Late, now: float, seconds: float) -> None:
+        """The delay has become shorter: who came before does not keep this one waiting."""
+        insort(self._waiting, (now + seconds, late), key=itemgetter(0))
+        if self._timer is not None and self._waiting[0][1] is late:
+            self._timer.cancel()
+            self._timer = None
 
     def _ring(self) -> None:
         self._timer = None
         now = monotonic()
+        loop_late = bool(self._waiting) and now - self._waiting[0][0] > LOOP_LATE
+        self._looks_again = loop_late and not self._looks_again
+        if self._looks_again:
+            self._wait(LOOP_LATE / 10)  # not 0: what has come is read before that
+            return
         while self._waiting and (self._waiting[0][0] <= now or self._waiting[0][1].settled):
             _, late = self._waiting.popleft()
             if not late.settled:
@@ -94,15 +120,22 @@ class Watching(Protocol):
 
 
 class Lane:
-    """What is late among operations of one kind."""
+    """What is late among operations of one kind; `like` is one that is no faster, and better known
+    at first."""
 
-    __slots__ = ("alarm", "large", "later", "operation", "times")
+    __slots__ = ("alarm", "large", "later", "like", "operation", "times")
 
     def __init__(
-        self, operation: str, alarm: Callable[[], Watching], *, large: bool = False
+        self,
+        operation: str,
+        alarm: Callable[[], Watching],
+        *,
+        large: bool = False,
+        like: "Lane | None" = None,
     ) -> None:
         self.operation = operation
         self.large = large
+        self.like = like
         self.alarm = alarm()
         self.later = alarm()
         self.times = Times()
@@ -121,12 +154,15 @@ class Hedging:
         self.policy = policy
         self.count = count
         self.open = Lane("open", alarm)
-        self.head = Lane("head", alarm)
+        self.head = Lane("head", alarm, like=self.open)
+        self.list = Lane("list", alarm)
         self._alarm = alarm
         self._puts: dict[int, Lane] = {}
         self._room = room
         self._allowance = Allowance(policy.share, policy.burst)
         self._tasks: set[asyncio.Task[object]] = set()
+        self._under_way = 0
+        self._answered = 0.0  # when the last was
 
     def __repr__(self) -> str:
         return f"<Hedging after {self.delay(self.open):.3f} s, {self._allowance}>"
@@ -140,22 +176,41 @@ class Hedging:
 
     def delay(self, lane: Lane) -> float:
         """Seconds after which one is late."""
-        slow, policy = lane.times.slow, self.policy
-        if slow is not None:
-            return max(policy.floor, slow)
-        return policy.unknown_large if lane.large else policy.unknown
+        policy, times = self.policy, lane.times
+        if times.usual is None and lane.like is not None:
+            times = lane.like.times
+        unknown = policy.unknown_large if lane.large else policy.unknown
+        slow = unknown if times.slow is None else times.slow
+        most = slow if times.usual is None else policy.times * times.usual
+        return max(policy.floor, min(slow, most))
 
     def asked(self) -> None:
         """There was a read, or an upload."""
+        self._under_way += 1
         self._allowance.asked()
 
+    def answered(self, lane: Lane, started: float) -> None:
+        """The store has answered one of then."""
+        self._answered = now = monotonic()
+        lane.times.add(now - started, now)
+
+    def settled(self) -> None:
+        """One is over, however it ended."""
+        self._under_way -= 1
+
     def postpones(self, late: Late, lane: Lane) -> bool:
-        """Whether it has to be three times as late: the last that is left is for those who are."""
-        if self._allowance.plenty or late.postponed:
+        """Whether it has to be three times as late: the last that is left is for those who are, and
+        where nobody is answered the second would wait as well."""
+        if late.postponed or (self._allowance.plenty and not self._silent(lane)):
             return False
         late.postponed = True
         self.look_later(late, lane)
         return True
+
+    def _silent(self, lane: Lane) -> bool:
+        """Whether it is the store that is late, or the machine, and not this one alone."""
+        silence = monotonic() - self._answered
+        return self._under_way >= CROWD and silence >= self.delay(lane) / 2
 
     def look_later(self, late: Late, lane: Lane) -> None:
         lane.later.watch(late, monotonic(), 2 * self.delay(lane))
@@ -223,16 +278,13 @@ class Race(Generic[T]):
             answer = self._answer_of_the_second(cancelled)
         except PannierError as error:
             if isinstance(error, ClientError):  # that there is nothing is an answer
-                self._took(started)
+                hedging.answered(lane, started)
             answer = await self._second_chance(error)
         finally:
             self.settled = True
-        self._took(started)
+            hedging.settled()
+        hedging.answered(lane, started)
         return answer
-
-    def _took(self, started: float) -> None:
-        now = monotonic()
-        self._lane.times.add(now - started, now)
 
     def ring(self) -> None:
         """It is late: ask once more, if that may be, in place of a second that is late as well."""
@@ -330,10 +382,12 @@ class HedgeStore(StoreAround):
         super().__init__(store)
         self._hedging = hedging
 
-    def open(self, path: str) -> AbstractAsyncContextManager[Reading]:
+    def open(
+        self, path: str, ahead: RangeSpec = EVERYTHING
+    ) -> AbstractAsyncContextManager[Reading]:
         if self._hedging.policy.enabled:
-            return HedgedOpening(self._store, self._hedging, path)
-        return self._store.open(path)
+            return HedgedOpening(self._store, self._hedging, path, ahead)
+        return self._store.open(path, ahead)
 
     async def head(self, path: str) -> Record:
         if not self._hedging.policy.enabled:
@@ -345,21 +399,32 @@ class HedgeStore(StoreAround):
         race = Race(self._hedging, self._hedging.head, head, nothing_held)
         return await race.run(head())
 
+    async def list(self, listing: Listing) -> Page:
+        if not self._hedging.policy.enabled:
+            return await self._store.list(listing)
 
-async def nothing_held(_: Record) -> None:
-    """A record needs no giving back."""
+        async def page() -> Page:
+            return await self._store.list(listing)
+
+        race = Race(self._hedging, self._hedging.list, page, nothing_held)
+        return await race.run(page())
+
+
+async def nothing_held(_: Record | Page) -> None:
+    """What is told needs no giving back."""
 
 
 class HedgedOpening(OpeningAround):
     """Opening an object, twice where the first time is late."""
 
-    __slots__ = ("_hedging", "_path", "_second", "_store")
+    __slots__ = ("_ahead", "_hedging", "_path", "_second", "_store")
 
-    def __init__(self, store: Store, hedging: Hedging, path: str) -> None:
+    def __init__(self, store: Store, hedging: Hedging, path: str, ahead: RangeSpec) -> None:
         self._store = store
         self._hedging = hedging
         self._path = path
-        self._opening = store.open(path)
+        self._ahead = ahead
+        self._opening = store.open(path, ahead)
         self._second = self._opening
 
     async def __aenter__(self) -> Reading:
@@ -370,7 +435,7 @@ class HedgedOpening(OpeningAround):
         return reading
 
     async def _open_second(self) -> Reading:
-        self._second = self._store.open(self._path)
+        self._second = self._store.open(self._path, self._ahead)
         return await self._second.__aenter__()
 
     async def _close_second(self, _: Reading) -> None:

@@ -102,8 +102,8 @@ class Doubled(Generic[T]):
             raise
         finally:
             self.settled = True
-        now = monotonic()
-        self._lane.times.add(now - started, now)
+            hedging.settled()
+        hedging.answered(self._lane, started)
         return stored
 
     def cancel(self) -> None:

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from msgspec import Struct
 
 from pannier_gateway.errors import Damaged, PannierError, StoreUnavailable
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.resilience.failures import Failure, judge
 from pannier_gateway.resilience.retry import TIMING, Timing
 from pannier_gateway.resilience.stalls import Stalled, Stalls
@@ -119,8 +120,8 @@ class ResumeStore(StoreAround):
         super().__init__(store)
         self._resumer = resumer
 
-    def open(self, path: str) -> "ResumedOpening":
-        return ResumedOpening(self._store.open(path), self._resumer)
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> "ResumedOpening":
+        return ResumedOpening(self._store.open(path, ahead), self._resumer)
 
 
 class ResumedOpening(OpeningAround):

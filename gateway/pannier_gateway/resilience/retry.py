@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import ObjectNotFound, PannierError, PreconditionFailed
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.resilience.budget import RetryBudget
 from pannier_gateway.resilience.failures import Failure, judge
 from pannier_gateway.stores.around import OpeningAround, StoreAround
@@ -29,12 +30,14 @@ Able = Callable[[], bool]  # whether it can be tried again at all
 class RetryPolicy(Struct, frozen=True):
     """How hard to try. Times in seconds; `attempts` counts the first one too.
 
-    Six attempts are over within 0.8 s where nobody answers; the budget keeps them few in all.
+    Six attempts are over within 0.8 s where nobody answers; the budget keeps them few in all. Where
+    a connection ended the first wait is `cut_base` at most: it says little of the store.
     `deadline` counts from the first failure, is for retries to begin in, and never for bodies.
     """
 
     attempts: int = 6
     base: float = 0.025
+    cut_base: float = 0.025
     cap: float = 2.0
     busy_base: float = 1.0
     busy_cap: float = 20.0
@@ -91,6 +94,8 @@ def backoff(policy: RetryPolicy, tries: int, failure: Failure, chance: float) ->
     """Seconds: a random part of a time that doubles with every try."""
     busy = failure.kind == "busy"
     base, cap = (policy.busy_base, policy.busy_cap) if busy else (policy.base, policy.cap)
+    if failure.cut and tries == 1:
+        base = min(base, policy.cut_base)
     return float(min(cap, base * 2 ** (tries - 1)) * chance)
 
 
@@ -182,8 +187,8 @@ class RetryStore(StoreAround):
         super().__init__(store)
         self._retrier = retrier
 
-    def open(self, path: str) -> "RetriedOpening":
-        return RetriedOpening(self._store, self._retrier, path)
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> "RetriedOpening":
+        return RetriedOpening(self._store, self._retrier, path, ahead)
 
     async def head(self, path: str) -> Record:
         return await self._retrier.run("head", lambda: self._store.head(path))
@@ -202,12 +207,13 @@ class RetryStore(StoreAround):
 class RetriedOpening(OpeningAround):
     """Opening an object, again where that may help."""
 
-    __slots__ = ("_path", "_retrier", "_store")
+    __slots__ = ("_ahead", "_path", "_retrier", "_store")
 
-    def __init__(self, store: Store, retrier: Retrier, path: str) -> None:
+    def __init__(self, store: Store, retrier: Retrier, path: str, ahead: RangeSpec) -> None:
         self._store = store
         self._retrier = retrier
         self._path = path
+        self._ahead = ahead
         self._opening: AbstractAsyncContextManager[Reading]
 
     async def __aenter__(self) -> Reading:
@@ -219,7 +225,7 @@ class RetriedOpening(OpeningAround):
         return reading
 
     def _open(self) -> Awaitable[Reading]:
-        self._opening = self._store.open(self._path)
+        self._opening = self._store.open(self._path, self._ahead)
         return self._opening.__aenter__()
 
 

@@ -22,7 +22,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from pannier_gateway.config.model import ResilienceConfig
-from pannier_gateway.errors import Overloaded
+from pannier_gateway.errors import Overloaded, PannierError, TooLarge
 from pannier_gateway.metrics import ResilienceMetrics
 from pannier_gateway.resilience.balance import Endpoints
 from pannier_gateway.resilience.budget import RetryBudget
@@ -149,12 +149,13 @@ class Resilience:
         return await self.ghosts.sent(self.hedging, size, path, attempt)
 
     async def keep(self, source: Source) -> Tape:
-        tape = Tape(source, self._shared.parts, nobody)
+        torn: list[str] = []
+        tape = Tape(source, self._shared.parts, torn.append)
         try:
             async for piece in tape:
                 del piece  # it is on record
-                if not tape.replayable:
-                    raise Overloaded("there is no room to keep a part of the body: ask again")
+                if torn:
+                    raise not_kept(torn[0], self._shared.parts.limits)
         except BaseException:
             await tape.close()
             raise
@@ -181,6 +182,17 @@ class Resilience:
     @property
     def hedge_delay(self) -> float:
         return self.hedging.delay(self.hedging.open)
+
+
+def not_kept(reason: str, limits: SpoolLimits) -> PannierError:
+    """The error for a part of a body that there is no room for, now or ever."""
+    if reason != "too large":
+        return Overloaded("there is no room to keep a part of the body: ask again")
+    return TooLarge(
+        "objects of this size are sent in parts that are kept meanwhile, and a part has come to "
+        f"over the {limits.disk_each // MIB} MiB that there are for one: send less, or give the "
+        "gateway four times the size of its parts (--spool-size)"
+    )
 
 
 def nobody(_: str) -> None:

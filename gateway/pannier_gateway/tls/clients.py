@@ -1,5 +1,6 @@
 """Which usecases a client may touch, by what its certificate says it is. The rules are pure."""
 
+import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pannier_gateway.errors import NotPermitted
 from pannier_gateway.settings import SettingsError
 
 ANY = "*"
+CONNECTION_SECONDS = 300.0  # as long as our own clients keep one
 KINDS = ("URI", "DNS")  # of alternative names that say who somebody is
 
 Identity = tuple[str, str]  # a kind and a name, which mean something only together
@@ -63,6 +65,13 @@ class Clients(Struct, frozen=True, forbid_unknown_fields=True):
                 f"{names or 'a certificate without a name'} may not touch the "
                 f"usecase {usecase!r}: it takes a rule in the file of --tls-clients"
             )
+
+
+def lifetime_of(certificate: PeerCertificate, now: float) -> float:
+    """Seconds for which a connection may be used that was opened with it: until it ends, and not
+    for so long that an authority which is trusted no more would matter."""
+    left = ssl.cert_time_to_seconds(str(certificate["notAfter"])) - now
+    return min(left, CONNECTION_SECONDS)
 
 
 def identities_of(certificate: PeerCertificate) -> list[Identity]:

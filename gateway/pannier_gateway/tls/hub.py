@@ -6,10 +6,11 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from time import time
 
 from pannier_gateway.errors import StoreRefused
 from pannier_gateway.settings import Settings, SettingsError
-from pannier_gateway.tls.clients import read_clients
+from pannier_gateway.tls.clients import lifetime_of, read_clients
 from pannier_gateway.tls.sides import ServerSide
 from pannier_gateway.tls.trust import LOOK_AGAIN_SECONDS, Trust, Trusts
 
@@ -50,6 +51,10 @@ class Hub:
             raise ConnectionResetError("the client left")
         if transport.get_extra_info("sslcontext") is not None:
             self.clients.check(transport.get_extra_info("peercert") or {}, usecase)
+
+    def lifetime(self, transport: asyncio.BaseTransport) -> float:
+        """Seconds for which one connection may be used."""
+        return lifetime_of(transport.get_extra_info("peercert"), time())
 
     async def look(self) -> None:
         """Look at the rules once; those that can't be read leave the last good ones in force."""

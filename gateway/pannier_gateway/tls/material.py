@@ -1,4 +1,4 @@
-"""What a TLS identity is made of: files in cert-manager's layout, and until when they count."""
+"""What a TLS identity is made of: files in cert-manager's layout, whom they name, until when."""
 
 import ssl
 from pathlib import Path
@@ -36,6 +36,11 @@ class Material(Struct, frozen=True):
         authority = None if self.authority is None else self.authority.encode()
         given = {"certificate": certificate, "authority": authority}
         return {name: first_end(pem) for name, pem in given.items() if pem is not None}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Whom the certificate is for. Raises ValueError for what is no certificate."""
+        return frozenset() if self.certificate is None else names_in(self.certificate)
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Have `context` show the certificate. Raises ssl.SSLError where the two do not fit,
@@ -87,3 +92,19 @@ def first_end(pem: bytes) -> float:
     )
 
     return min(each.not_valid_after_utc.timestamp() for each in load_pem_x509_certificates(pem))
+
+
+def names_in(pem: bytes) -> frozenset[str]:
+    """The alternative names of the first certificate that say who somebody is, or where.
+
+    Raises ValueError.
+    """
+    from cryptography import x509  # noqa: PLC0415  # as above
+
+    (leaf, *_) = x509.load_pem_x509_certificates(pem)
+    kinds = (x509.UniformResourceIdentifier, x509.DNSName, x509.IPAddress)
+    try:
+        told = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return frozenset()  # none that anybody would go by
+    return frozenset(str(name) for kind in kinds for name in told.get_values_for_type(kind))

@@ -7,7 +7,7 @@ stays so, and what is wrong is told. They are tried again as long as they are th
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Set
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from time import time
@@ -34,6 +34,7 @@ class InForce(NamedTuple):
     material: Material
     context: ssl.SSLContext
     expiries: Mapping[str, float]
+    names: frozenset[str]
 
 
 class TrustState(Struct, frozen=True):
@@ -117,16 +118,30 @@ class Trust:
     async def _renew(self, material: Material, attempt: Attempt) -> None:
         candidate = await asyncio.to_thread(self._made, material)
         if self._in_force is not None and not self._over(self._in_force):
+            self._demand_names(self._in_force.names - candidate.names)
             await attempt(candidate.context)
         self._in_force = candidate
         self.applied += 1
         log.info("certificates taken up", extra={"user": self.label, **self.state.expires})
 
+    def _demand_names(self, lost: Set[str]) -> None:
+        """No attempt tells: who is asked may know that name, and let it do nothing.
+
+        Raises StoreRefused.
+        """
+        if lost:
+            raise StoreRefused(
+                f"the newer certificate of {self._side.place} is not for "
+                f"{' or '.join(sorted(lost))} any more: have it issued for all names of the one in "
+                "force, or start the gateway anew to give some up"
+            )
+
     def _made(self, material: Material) -> InForce:
         """Raises StoreRefused."""
         place = self._side.place
         try:
-            made = InForce(material, self._side.context(material), material.expiries)
+            context = self._side.context(material)
+            made = InForce(material, context, material.expiries, material.names)
         except (OSError, ValueError, TypeError) as error:  # SSLError and a full disk are OSErrors
             raise StoreRefused(f"the certificates of {place} can't be used: {error}") from error
         if self._over(made):

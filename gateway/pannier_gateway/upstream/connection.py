@@ -6,8 +6,8 @@ let in when the reader is done with those.
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import NamedTuple, Protocol, cast
 
 from pannier_gateway.upstream.errors import (
@@ -21,6 +21,7 @@ from pannier_gateway.upstream.errors import (
     ProgressTimedOut,
     TlsFailed,
 )
+from pannier_gateway.upstream.limit import Limit
 from pannier_gateway.upstream.parser import AnswerParser
 from pannier_gateway.upstream.request import Buffer, Request, Streamed
 
@@ -75,6 +76,7 @@ class Connection(asyncio.BufferedProtocol):
         self.idle_since = 0.0
         self._loop = asyncio.get_running_loop()
         self.opened = self._loop.time()
+        self._limit = Limit(self._late)
         self._buffers = buffers
         self._into = buffers.scratch
         self._parser: AnswerParser | None = None
@@ -106,6 +108,11 @@ class Connection(asyncio.BufferedProtocol):
         parser = self._parser
         whole = parser is not None and parser.ended and not parser.pieces and self.sent
         return whole and parser.head.keep_alive and self.open  # type: ignore[union-attr]  # whole
+
+    @property
+    def led_nowhere(self) -> bool:
+        """It ended as those do whose server is gone, or stands elsewhere by now."""
+        return isinstance(self._failure, KeptAliveDied | FirstByteTimedOut | ProgressTimedOut)
 
     # What the loop calls
 
@@ -143,6 +150,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._failure is None:
             self._failure = self._ending(exc)
+        self._limit.end()
         wake(self._arrival)
         wake(self._room)
 
@@ -167,7 +175,7 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._transport.write(request.head() + body)
         if parser.head is None:
-            with self._limited(patience.first_byte, FirstByteTimedOut):
+            with self._limit(patience.first_byte, FirstByteTimedOut):
                 while parser.head is None:
                     await self._wait_for_bytes()
         return Answer(self, parser, patience, reused=reused)
@@ -180,7 +188,7 @@ class Connection(asyncio.BufferedProtocol):
             if parser.ended:
                 return None
             self._resume()
-            with self._limited(patience.progress, ProgressTimedOut):
+            with self._limit(patience.progress, ProgressTimedOut):
                 await self._wait_for_bytes()
         return parser.pieces.popleft()
 
@@ -193,6 +201,7 @@ class Connection(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Leave at once; what is on its way in either direction is lost."""
         self._transport.abort()
+        self._limit.end()
         if self._failure is None:
             self._failure = ExchangeError(f"the connection to {self.name} was given up")
         self._return_buffer()
@@ -270,7 +279,7 @@ class Connection(asyncio.BufferedProtocol):
         self._handed_on = last
         while not self._writable and self._failure is None:
             self._room = self._loop.create_future()
-            with self._limited(patience.progress, ProgressTimedOut):
+            with self._limit(patience.progress, ProgressTimedOut):
                 await self._room
         if self._failure is not None:
             raise self._failure
@@ -283,15 +292,6 @@ class Connection(asyncio.BufferedProtocol):
             raise self._failure
         self._arrival = self._loop.create_future()
         await self._arrival
-
-    @contextmanager
-    def _limited(self, seconds: float, late: type[ExchangeError]) -> Iterator[None]:
-        """Fail the connection with `late` unless the block ends in time."""
-        timer = self._loop.call_later(seconds, self._late, late)
-        try:
-            yield
-        finally:
-            timer.cancel()
 
     def _late(self, kind: type[ExchangeError]) -> None:
         what = "sent no answer" if kind is FirstByteTimedOut else "moved no byte"
@@ -382,12 +382,15 @@ class Answer:
 
     async def whole(self, most: int) -> bytes:
         """The body at once. Raises ExchangeError; AnswerTooLong for one over `most` bytes."""
-        gathered = bytearray()
-        while (piece := await self._connection.piece(self._patience)) is not None:
-            gathered += piece
+        parser, gathered = self._parser, bytearray()
+        while True:
+            gathered += b"".join(parser.pieces)
+            parser.pieces.clear()
             if len(gathered) > most:
                 raise AnswerTooLong(f"{self._connection.name} answers with over {most} bytes")
-        return bytes(gathered)
+            if parser.ended:
+                return bytes(gathered)
+            gathered += await self._connection.piece(self._patience) or b""
 
 
 def refused_late(cause: Exception | None) -> bool:

@@ -1,35 +1,18 @@
 """Bytes become an answer, however they are cut into pieces. Pure: no socket, no clock.
 
-The head goes through httptools. A body of known length is counted here and not looked at, so its
-pieces may stay where they were received; httptools takes chunked ones apart.
+A body of known length is counted here and not looked at, so its pieces may stay where they were
+received.
 """
 
 from collections import deque
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
-from msgspec import Struct
-
+from pannier_gateway.upstream.chunks import Chunks
 from pannier_gateway.upstream.errors import AnswerCut, AnswerMalformed
+from pannier_gateway.upstream.head import Head, read_head
 from pannier_gateway.upstream.request import Buffer
 
 LONGEST_HEAD = 64 * 1024  # bytes
-MOST_HEADERS = 256
 MOST_INTERIM = 16  # answers before the answer: 100, 103, ...
-NEVER_A_BODY = (204, 304)
-CHUNK_OVERHEAD = 64  # bytes of framing that each byte of a chunked body may cost
-
-
-class Head(Struct, frozen=True):
-    """Status and headers of an answer, names in lowercase; of a repeated one, values joined.
-
-    `length` is the bytes of body that follow; None: it ends where the server says so.
-    """
-
-    status: int
-    headers: dict[str, str]
-    length: int | None
-    chunked: bool
-    keep_alive: bool
 
 
 class AnswerParser:
@@ -48,8 +31,7 @@ class AnswerParser:
         self._bodiless = bodiless
         self._unparsed = b""
         self._interim = 0
-        self._chunks: Reader | None = None
-        self._overhead = LONGEST_HEAD  # bytes of framing that a chunked body may still cost
+        self._chunks: Chunks | None = None
 
     def __repr__(self) -> str:
         return f"<AnswerParser {self.head and self.head.status}, owed {self.owed}>"
@@ -74,7 +56,7 @@ class AnswerParser:
         elif self.ended:
             raise AnswerMalformed(f"bytes that nobody asked for: {bytes(data[:40])!r}")
         elif self._chunks is not None:
-            self._unchunk(data)
+            self._unchunk(self._chunks, data)
         elif self.head is not None:
             self.pieces.append(data)
         else:
@@ -117,101 +99,25 @@ class AnswerParser:
         self.feed(unparsed[end + 4 :])
 
     def _take_head(self, text: bytes) -> None:
-        reader = Reader(self.pieces)
-        status = reader.read_head(text)
-        if 100 <= status < 200:
-            self._interim += 1
-            self.consented = self.consented or status == 100
-            if self._interim > MOST_INTERIM:
-                raise AnswerMalformed(f"over {MOST_INTERIM} interim answers")
+        head = read_head(text, bodiless=self._bodiless)
+        if head.status < 200:
+            self._pass_over(head.status)
             return
-        self.head = reader.head(status, bodiless=self._bodiless)
-        self.owed = self.head.length
-        self.ended = self.owed == 0
-        if self.head.chunked:
-            self._chunks = reader
+        self.head = head
+        self.owed = head.length
+        self.ended = head.length == 0
+        if head.chunked:
+            self._chunks = Chunks(self.pieces)
 
-    def _unchunk(self, data: Buffer) -> None:
-        assert self._chunks is not None
-        self._overhead += CHUNK_OVERHEAD * self._chunks.read_chunks(data) - len(data)
-        if self._overhead < 0:
-            raise AnswerMalformed("a chunked body that is framing for the most part")
-        self.ended = self._chunks.complete
+    def _pass_over(self, status: int) -> None:
+        """The answer is yet to come."""
+        self._interim += 1
+        self.consented = self.consented or status == 100
+        if status == 101:
+            raise AnswerMalformed("the server changes to another protocol, unasked")
+        if self._interim > MOST_INTERIM:
+            raise AnswerMalformed(f"over {MOST_INTERIM} interim answers")
 
-
-class Reader:
-    """What httptools calls: gathers the headers of one answer, and then the chunks if there are."""
-
-    def __init__(self, body: deque[Buffer]) -> None:
-        self.complete = False
-        self._parser = HttpResponseParser(self)
-        self._body = body
-        self._headers: dict[str, str] = {}
-        self._count = 0
-        self._gained = 0
-        self._past_head = False
-        self._beyond = False
-
-    def read_head(self, text: bytes) -> int:
-        """The status. Raises AnswerMalformed for what is not a head of HTTP/1.1."""
-        self._feed(text)
-        if self._count > MOST_HEADERS:
-            raise AnswerMalformed(f"over {MOST_HEADERS} headers")
-        return self._parser.get_status_code()
-
-    def head(self, status: int, *, bodiless: bool) -> Head:
-        coding = self._headers.get("transfer-encoding")
-        if coding is not None and coding.lower() != "chunked":
-            raise AnswerMalformed(f"transfer-encoding {coding[:40]!r}: only chunked is understood")
-        empty = bodiless or status in NEVER_A_BODY
-        length = 0 if empty else self._stated_length()
-        chunked = coding is not None and not empty
-        delimited = chunked or length is not None
-        return Head(status, self._headers, length, chunked, delimited and self._stays_open())
-
-    def read_chunks(self, data: Buffer) -> int:
-        """How many bytes of body were in `data`. Raises AnswerMalformed."""
-        self._gained = 0
-        self._feed(data)
-        if self._beyond:
-            raise AnswerMalformed("bytes after the last chunk")
-        return self._gained
-
-    def _stated_length(self) -> int | None:
-        stated = self._headers.get("content-length")
-        if stated is not None and not stated.isdecimal():
-            raise AnswerMalformed(f"content-length {stated[:40]!r} is no number")
-        return None if stated is None else int(stated)
-
-    def _stays_open(self) -> bool:
-        options = self._headers.get("connection", "").lower()
-        return self._parser.get_http_version() == "1.1" and "close" not in options
-
-    def _feed(self, data: Buffer) -> None:
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as error:
-            raise AnswerMalformed("the server changes to another protocol, unasked") from error
-        except HttpParserError as error:
-            raise AnswerMalformed(f"no answer in HTTP/1.1: {error}") from error
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._past_head:
-            return  # a trailer: nothing here asks for any
-        self._count += 1
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")
-        before = self._headers.get(key)
-        self._headers[key] = text if before is None else f"{before}, {text}"
-
-    def on_headers_complete(self) -> None:
-        self._past_head = True
-
-    def on_body(self, body: bytes) -> None:
-        self._gained += len(body)
-        self._body.append(body)
-
-    def on_message_begin(self) -> None:
-        self._beyond = self.complete
-
-    def on_message_complete(self) -> None:
-        self.complete = True
+    def _unchunk(self, chunks: Chunks, data: Buffer) -> None:
+        chunks.feed(data)
+        self.ended = chunks.complete

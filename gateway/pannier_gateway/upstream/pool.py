@@ -1,7 +1,10 @@
 """Connections to one endpoint, kept for the next exchange. It never sends anything twice."""
 
 import asyncio
+import socket
 import ssl
+import sys
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple
@@ -56,9 +59,10 @@ class Pool:
         self.endpoint = endpoint
         self._limits = limits
         self._name = str(endpoint)
-        self._slots = asyncio.Semaphore(limits.connections)
+        self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []  # the one used last is the last
-        self._busy = 0
+        self._busy = 0  # those that are being connected too
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._buffers = Buffers()
         self._expiry: asyncio.TimerHandle | None = None
 
@@ -84,36 +88,60 @@ class Pool:
 
     async def take(self, patience: Patience) -> Connection:
         """A connection for one exchange, to be given back. Raises NotSent."""
-        await self._take_slot(patience)
+        if self._busy < self._limits.connections:
+            self._busy += 1
+        else:
+            await self._wait_for_place(patience.free_connection)
         try:
-            connection = self._kept() or await self._connect(patience)
+            return self._kept() or await self._connect(patience)
         except BaseException:
-            self._slots.release()
+            self._leave()
             raise
-        self._busy += 1
-        return connection
 
     def give_back(self, connection: Connection) -> None:
-        self._busy -= 1
-        self._slots.release()
+        self._leave()
         if connection.reusable and self._limits.idle and not self._aged(connection):
             connection.rest()
             self._idle.append(connection)
             self._schedule()
         else:
+            if connection.led_nowhere:
+                self._forget_idle()
             connection.close()
 
-    async def _take_slot(self, patience: Patience) -> None:
-        if not self._slots.locked():
-            await self._slots.acquire()
-            return
+    def _forget_idle(self) -> None:
+        """They lead where one led that has failed; the next one looks the name up anew."""
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _wait_for_place(self, seconds: float) -> None:
+        place = self._loop.create_future()
+        self._waiting.append(place)
         try:
-            async with asyncio.timeout(patience.free_connection):
-                await self._slots.acquire()
+            async with asyncio.timeout(seconds):
+                await place
         except TimeoutError as error:
+            self._give_up(place)
             raise PoolExhausted(
                 f"all {self._limits.connections} connections to {self._name} stayed busy"
             ) from error
+        except asyncio.CancelledError:
+            self._give_up(place)
+            raise
+
+    def _give_up(self, place: "asyncio.Future[None]") -> None:
+        """Nobody waits for it any more; it may have come at the very last moment."""
+        if place.done() and not place.cancelled():
+            self._leave()
+
+    def _leave(self) -> None:
+        """A place becomes free: for who has waited longest, if somebody has."""
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._busy -= 1
 
     def _kept(self) -> Connection | None:
         while self._idle:
@@ -128,7 +156,7 @@ class Pool:
         seconds = patience.connect + (0.0 if endpoint.tls is None else TLS_SECONDS)
         try:
             async with asyncio.timeout(seconds):
-                return await self._open()
+                return await self._open(patience)
         except TimeoutError as error:
             raise ConnectTimedOut(f"{self._name} let nobody in within {seconds:g} s") from error
         except ssl.SSLError as error:
@@ -136,29 +164,30 @@ class Pool:
         except (OSError, ValueError) as error:  # a UnicodeError is for names that can't be one
             raise ConnectFailed(f"no connection to {self._name}: {error}") from error
 
-    async def _open(self) -> Connection:
+    async def _open(self, patience: Patience) -> Connection:
         host, port, tls, server_name = self.endpoint
-        _, connection = await asyncio.get_running_loop().create_connection(
+        transport, connection = await self._loop.create_connection(
             lambda: Connection(self._name, self._buffers),
             host,
             port,
             ssl=None if tls is None else tls(),
             server_hostname=None if tls is None else server_name or host,
         )
+        bound(transport.get_extra_info("socket"), patience.progress)
         return connection
 
     def _aged(self, connection: Connection) -> bool:
-        return now() - connection.opened >= self._limits.age
+        return self._loop.time() - connection.opened >= self._limits.age
 
     def _stale(self, connection: Connection) -> bool:
-        return now() - connection.idle_since >= self._limits.idle or self._aged(connection)
+        idle = self._loop.time() - connection.idle_since
+        return idle >= self._limits.idle or self._aged(connection)
 
     def _schedule(self) -> None:
         """Look again when the time of the one that is idle longest is over."""
         if self._expiry is None and self._idle:
-            loop = asyncio.get_running_loop()
             at = self._idle[0].idle_since + self._limits.idle
-            self._expiry = loop.call_at(at, self._expire)
+            self._expiry = self._loop.call_at(at, self._expire)
 
     def _expire(self) -> None:
         if self._expiry is not None:
@@ -199,5 +228,9 @@ class Exchange:
         self._pool.give_back(self._connection)
 
 
-def now() -> float:
-    return asyncio.get_running_loop().time()
+def bound(connected: socket.socket, seconds: float) -> None:
+    """Have the kernel end a connection that takes no byte for so long: left to itself it tries a
+    quarter of an hour, and whoever has handed it all of a request does not hear of that."""
+    if sys.platform == "linux":
+        milliseconds = int(seconds * 1000)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

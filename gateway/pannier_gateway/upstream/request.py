@@ -34,8 +34,7 @@ class Request(Struct, frozen=True):
 
     def head(self) -> bytes:
         """The bytes before the body. Raises ValueError for what would break out of its line."""
-        lines = [f"{self.method} {self.target} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in self.headers]
+        lines = [f"{self.method} {self.target} HTTP/1.1", *map(": ".join, self.headers)]
         if framing := self._framing():
             lines.append(framing)
         if self.expect:

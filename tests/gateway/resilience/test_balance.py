@@ -15,9 +15,18 @@ from pannier_gateway.errors import (
     StoreTimedOut,
     StoreUnavailable,
 )
-from pannier_gateway.resilience.balance import PENALTY, TRICKLE, Endpoints, at_fault
-from pannier_gateway.resilience.breaker import FIRST_SECONDS, IN_A_ROW
+from pannier_gateway.resilience.balance import (
+    PENALTY,
+    SILENT_SECONDS,
+    SWALLOWED,
+    TRICKLE,
+    Endpoints,
+    Picked,
+    at_fault,
+)
+from pannier_gateway.resilience.breaker import FIRST_SECONDS, IN_A_ROW, JITTER, STALE_SECONDS
 from pannier_gateway.resilience.budget import RetryBudget
+from pannier_gateway.resilience.failures import judge
 from pannier_gateway.resilience.retry import Retrier, RetryPolicy, RetryStore, Timing
 from pannier_gateway.stores.base import Record, Store
 from pannier_gateway.stores.memory import MemoryStore
@@ -27,7 +36,16 @@ from pannier_gateway.upstream.errors import (
     PoolExhausted,
     TlsFailed,
 )
-from support.faulty import VirtualTime, busy, caused, dead, silent, unreachable
+from support.faulty import (
+    VirtualTime,
+    broken_off,
+    busy,
+    caused,
+    dead,
+    settle,
+    silent,
+    unreachable,
+)
 from support.hostile import Wrapped
 from support.stores import ManualClock, put
 
@@ -251,6 +269,134 @@ async def test_a_retry_goes_elsewhere_and_the_dead_are_hardly_asked() -> None:
     assert ends.asked.count("a") < 10
 
 
+# One that swallows everything
+
+
+class Swallowing(Trial):
+    """Endpoint "a" leaves somebody waiting, and "b" answers."""
+
+    async def begin(self) -> "asyncio.Task[None]":
+        self.time.seconds += 1.0
+        picked = Picked(self.endpoints, self.endpoints.all[0], self.time.now())
+        task = asyncio.create_task(waits(picked))
+        await settle()
+        return task
+
+    def leave_out(self) -> None:
+        """As it happens to one that has been silent for long."""
+        self.picked(1)
+        self.time.seconds += SILENT_SECONDS
+        self.picked(1)
+
+    def probe(self) -> None:
+        """One that nobody answers: the read goes elsewhere after a while."""
+        self.time.seconds += FIRST_SECONDS * (1 + JITTER)
+        with pytest.raises(asyncio.CancelledError):
+            self.ask(asyncio.CancelledError())
+
+
+async def waits(picked: Picked[str]) -> None:
+    with picked:
+        await asyncio.Event().wait()
+
+
+async def test_whoever_waits_for_one_that_swallows_everything_gives_up() -> None:
+    trial = Swallowing("a", "b")
+    waiting = await trial.begin()
+    trial.leave_out()
+    for _ in range(SWALLOWED):
+        assert not waiting.done()
+        trial.probe()
+
+    with pytest.raises(StoreTimedOut, match="a answers nobody") as caught:
+        await waiting
+    assert judge(caught.value) == ("transient", "FirstByteTimedOut", True, False, False, None)
+    assert waiting.cancelling() == 0
+    assert trial.counted == [("a", "opened"), ("a", "probed"), ("a", "probed")]
+
+
+async def test_who_waited_when_it_answered_for_the_last_time_gives_up_too() -> None:
+    trial = Swallowing("a", "b")
+    waiting = await trial.begin()
+    with Picked(trial.endpoints, trial.endpoints.all[0], trial.time.now()):
+        pass
+    trial.leave_out()
+    for _ in range(SWALLOWED):
+        trial.probe()
+
+    with pytest.raises(StoreTimedOut):
+        await waiting
+
+
+async def test_an_upload_that_probes_is_not_waited_for_either() -> None:
+    trial = Swallowing("a", "b")
+    first = await trial.begin()
+    trial.leave_out()
+    trial.time.seconds += FIRST_SECONDS * (1 + JITTER)
+    probe = asyncio.create_task(waits(trial.endpoints.pick()))
+    await settle()
+    for _ in range(SWALLOWED):
+        trial.time.seconds += STALE_SECONDS
+        trial.endpoints.pick()
+
+    for upload in (first, probe):
+        with pytest.raises(StoreTimedOut):
+            await upload
+
+
+async def test_one_that_answers_its_probe_is_waited_for() -> None:
+    trial = Swallowing("a", "b")
+    waiting = await trial.begin()
+    trial.leave_out()
+    trial.probe()
+    trial.time.seconds += FIRST_SECONDS
+    assert trial.ask() == "a"
+    trial.leave_out()
+    trial.probe()
+    await settle()
+
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_who_has_waited_but_a_moment_goes_on() -> None:
+    trial = Swallowing("a", "b")
+    first = await trial.begin()
+    trial.leave_out()
+    trial.probe()
+    second = await trial.begin()
+    trial.probe()
+    await asyncio.wait([first])
+
+    assert not second.done()
+    second.cancel()
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+async def test_where_nobody_else_answers_it_is_not_the_one(names: str) -> None:
+    trial = Swallowing(*names)
+    waiting = await trial.begin()
+    for _ in range(3):
+        trial.time.seconds += SILENT_SECONDS
+        trial.endpoints.pick()
+
+    assert trial.counted == []
+    waiting.cancel()
+
+
+async def test_whoever_leaves_just_then_has_left() -> None:
+    trial = Swallowing("a", "b")
+    waiting = await trial.begin()
+    trial.leave_out()
+    for _ in range(SWALLOWED):
+        trial.probe()
+
+    waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
 # Whose fault it is
 
 
@@ -283,6 +429,15 @@ def test_an_answer_that_nobody_wished_for_is_one() -> None:
 
     assert trial.endpoints.all[0].breaker.state == "closed"
     assert trial.endpoints.all[0].in_flight == 0
+
+
+def test_connections_that_end_leave_no_endpoint_out() -> None:
+    trial = Trial("a")
+    for _ in range(100):
+        trial.fail(2, broken_off())
+        trial.ask()
+
+    assert trial.endpoints.all[0].breaker.state == "closed"
 
 
 def test_a_body_that_breaks_off_counts_against_the_endpoint() -> None:

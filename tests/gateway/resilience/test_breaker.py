@@ -52,6 +52,28 @@ def test_too_many_failures_among_successes_open_it() -> None:
     assert state(breaker) == "open"
 
 
+def test_connections_that_end_count_in_a_row_alone() -> None:
+    breaker = Breaker()
+    for number in range(1000):
+        breaker.cut(0.0, 0.0) if number % 2 else breaker.succeeded(0.0)
+    for _ in range(IN_A_ROW - 2):
+        breaker.cut(0.0, 0.0)
+    assert state(breaker) == "closed"
+
+    breaker.cut(0.0, 0.0)
+
+    assert state(breaker) == "open"
+
+
+def test_a_probe_that_is_cut_has_failed() -> None:
+    breaker = opened()
+    breaker.probe(FIRST_SECONDS)
+
+    breaker.cut(FIRST_SECONDS, 0.0)
+
+    assert state(breaker) == "open"
+
+
 def test_one_failure_in_five_is_borne() -> None:
     breaker = Breaker()
     for number in range(1000):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from time import monotonic
 
 import pytest
 
@@ -10,7 +11,7 @@ from pannier_gateway.errors import Overloaded, StoreTimedOut
 from pannier_gateway.resilience import concurrency
 from pannier_gateway.resilience.concurrency import STREAM, BodyBudget, LimitStore, Slots
 from pannier_gateway.resilience.gradient import FIRST, SAMPLES
-from pannier_gateway.resilience.lag import LagShedder
+from pannier_gateway.resilience.lag import FEW, LOOK_SECONDS, LagShedder
 from pannier_gateway.resilience.waiting import Queue
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Listing, Store
@@ -131,7 +132,9 @@ async def test_a_queue_of_ours_is_no_slowness_of_the_store(
 async def test_a_late_event_loop_turns_work_away() -> None:
     trial = Trial(lag=9.0)
     await put(trial.base, "k", b"x")
-    trial.slots.enter(0.0, write=True)  # the first look
+    began = monotonic() - FEW * LOOK_SECONDS
+    for look in range(FEW):
+        trial.slots.enter(began + look * LOOK_SECONDS, write=False)
 
     with pytest.raises(Overloaded, match="event loop late"):
         await trial.store.head("k")

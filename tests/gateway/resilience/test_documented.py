@@ -34,13 +34,14 @@ MIB = 1 << 20
 RETRY, RESUME, HEDGE, SPOOL = RetryPolicy(), ResumePolicy(), HedgePolicy(), SpoolLimits()
 STALL = StallPolicy()
 DEFAULTS = [
-    *(RETRY.attempts, RETRY.base, RETRY.cap, RETRY.busy_base, RETRY.busy_cap),
+    *(RETRY.attempts, RETRY.base, RETRY.cut_base, RETRY.cap),
+    *(RETRY.busy_base, RETRY.busy_cap),
     *(RETRY.longest_wait, RETRY.deadline),
     *(budget.CAPACITY, budget.COSTS["transient"], budget.COSTS["busy"]),
     *(100 * budget.RATIO, budget.FLOOR / budget.WINDOW_SECONDS),
     *(stack.MORE_FOR_STREAMS, RESUME.attempts, RESUME.progress / 1024),
     *(RESUME.base, RESUME.cap, RESUME.patience),
-    *(HEDGE.floor, HEDGE.unknown, HEDGE.unknown_large, 100 * HEDGE.share, HEDGE.burst),
+    *(HEDGE.floor, HEDGE.times, HEDGE.unknown, HEDGE.unknown_large, 100 * HEDGE.share, HEDGE.burst),
     *(STALL.times, STALL.floor, STALL.unknown, 100 * STALL.share),
     late.GHOST_SECONDS,
     *(SPOOL.memory_each / MIB, SPOOL.memory / MIB, SPOOL.disk_each / MIB, SPOOL.disk / MIB),
@@ -48,8 +49,10 @@ DEFAULTS = [
     concurrency.BODIES / MIB,
     *(gradient.FIRST, gradient.LEAST, gradient.MOST),
     *(waiting.ROOM, waiting.SECONDS, lag.WRITES[0], lag.READS[0]),
+    *(lag.LOOKS, lag.FEW),
     *(breaker.IN_A_ROW, 100 * breaker.RATE, breaker.FIRST_SECONDS, breaker.MOST_SECONDS),
     100 * balance.TRICKLE,
+    *(balance.SILENT_SECONDS, breaker.STALE_SECONDS, balance.SWALLOWED, balance.WAITED_SECONDS),
 ]
 
 

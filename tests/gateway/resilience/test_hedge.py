@@ -2,18 +2,29 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from time import monotonic
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pannier_gateway.errors import ObjectNotFound, Overloaded, StoreRefused, StoreUnavailable
-from pannier_gateway.resilience.hedge import Alarm, HedgePolicy, HedgeStore, Hedging
-from pannier_gateway.resilience.times import ENOUGH, EVERY, GENERATION_SECONDS, STEP, Times
-from pannier_gateway.stores.base import Reading, Record, Store
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
+from pannier_gateway.resilience.hedge import (
+    CROWD,
+    LOOP_LATE,
+    Alarm,
+    HedgePolicy,
+    HedgeStore,
+    Hedging,
+)
+from pannier_gateway.resilience.times import A_FEW, ENOUGH, EVERY, GENERATION_SECONDS, STEP, Times
+from pannier_gateway.stores.base import Listing, Page, Reading, Record, Store
 from pannier_gateway.stores.memory import MemoryStore
 from support.faulty import ManualAlarm, broken_off, settle, unreachable
 from support.hostile import Wrapped
@@ -30,9 +41,9 @@ class HeldStore(Wrapped):
         self.left = 0  # cancelled while they waited
 
     @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[Reading]:
+    async def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> AsyncIterator[Reading]:
         await self._wait()
-        async with super().open(path) as reading:
+        async with super().open(path, ahead) as reading:
             self.open_now += 1
             try:
                 yield reading
@@ -43,6 +54,10 @@ class HeldStore(Wrapped):
         await self._wait()
         return await super().head(path)
 
+    async def list(self, listing: Listing) -> Page:
+        await self._wait()
+        return await super().list(listing)
+
     async def _wait(self) -> None:
         self.reads.append(asyncio.get_running_loop().create_future())
         try:
@@ -50,6 +65,13 @@ class HeldStore(Wrapped):
         except asyncio.CancelledError:
             self.left += 1
             raise
+
+
+READS: dict[str, Callable[[Store], Coroutine[object, object, object]]] = {
+    "open": lambda store: read(store, "k"),
+    "head": lambda store: store.head("k"),
+    "list": lambda store: store.list(Listing("")),
+}
 
 
 class Trial:
@@ -69,8 +91,7 @@ class Trial:
     async def late_read(self, operation: str = "open") -> "asyncio.Task[object]":
         """A read that has been asked for twice, or for which that was refused."""
         await put(self.base, "k", b"x")
-        work = read(self.store, "k") if operation == "open" else self.store.head("k")
-        task: asyncio.Task[object] = asyncio.create_task(work)
+        task: asyncio.Task[object] = asyncio.create_task(READS[operation](self.store))
         await settle()
         self.alarm.ring()
         await settle()
@@ -126,7 +147,31 @@ def test_the_delay_has_a_floor_and_a_guess() -> None:
     for _ in range(ENOUGH):
         hedging.open.times.add(0.001, 0.0)
 
-    assert (hedging.delay(hedging.open), hedging.delay(hedging.head)) == (0.05, 0.5)
+    assert (hedging.delay(hedging.open), hedging.delay(hedging.list)) == (0.05, 0.5)
+
+
+def test_those_that_stall_do_not_make_the_others_late() -> None:
+    hedging = Trial().hedging
+    for number in range(ENOUGH):
+        hedging.open.times.add(1.0 if number % 10 == 0 else 0.1, 0.0)
+
+    assert hedging.delay(hedging.open) == pytest.approx(0.4, rel=STEP - 1)
+
+
+def test_a_few_say_already_what_is_usual() -> None:
+    hedging = Trial().hedging
+    for _ in range(A_FEW):
+        hedging.put(8 << 20).times.add(0.1, 0.0)
+
+    assert hedging.delay(hedging.put(8 << 20)) == pytest.approx(0.4, rel=STEP - 1)
+
+
+def test_metadata_comes_no_later_than_a_first_byte() -> None:
+    hedging = Trial().hedging
+    for _ in range(ENOUGH):
+        hedging.open.times.add(0.1, 0.0)
+
+    assert hedging.delay(hedging.head) == hedging.delay(hedging.open) != 0.5
 
 
 def test_one_of_twenty_reads_may_be_asked_for_twice() -> None:
@@ -137,14 +182,14 @@ def test_one_of_twenty_reads_may_be_asked_for_twice() -> None:
         hedging.asked()
         allowed += hedging.allowed("open")
 
-    assert allowed <= 5 + 2000 * 0.05
+    assert allowed <= HedgePolicy().burst / 2 + 2000 * 0.05
     assert allowed >= 2000 * 0.05
 
 
 # The race
 
 
-@pytest.mark.parametrize("operation", ["open", "head"])
+@pytest.mark.parametrize("operation", ["open", "head", "list"])
 async def test_a_read_that_is_late_is_answered_by_the_second(operation: str) -> None:
     trial = Trial()
     task = await trial.late_read(operation)
@@ -397,10 +442,32 @@ async def test_the_last_of_the_budget_is_for_those_who_are_three_times_as_late()
 async def test_hedging_can_be_switched_off_at_any_time() -> None:
     trial = Trial()
     trial.hedging.policy = HedgePolicy(enabled=False)
-    for operation in ("open", "head"):
+    for operation in READS:
         await stop(await trial.late_read(operation))
 
-    assert (len(trial.held.reads), trial.alarm.waiting) == (2, [])
+    assert (len(trial.held.reads), trial.alarm.waiting) == (3, [])
+
+
+@pytest.mark.parametrize("answered", [False, True])
+async def test_where_nobody_is_answered_a_second_would_wait_as_well(answered: bool) -> None:
+    trial = Trial(HedgePolicy(share=5.0))
+    await put(trial.base, "k", b"x")
+    tasks = [asyncio.create_task(read(trial.store, "k")) for _ in range(CROWD + 1)]
+    await settle()
+    if answered:
+        trial.let_through(CROWD)
+        await tasks[CROWD]
+
+    trial.alarm.waiting[0][0].ring()
+    await settle()
+    seconds_at_once = len(trial.held.reads) - len(tasks)
+    trial.alarm.waiting[0][0].ring()
+    await settle()
+    seconds = len(trial.held.reads) - len(tasks)
+
+    assert (seconds_at_once, seconds) == ((1, 2) if answered else (0, 1))
+    for task in tasks:
+        await stop(task)
 
 
 async def stop(task: "asyncio.Task[object]") -> None:
@@ -436,3 +503,31 @@ async def test_the_alarm_rings_for_those_who_have_not_settled() -> None:
     await later.rung.wait()
 
     assert not settled.rung.is_set()
+
+
+async def test_a_delay_that_has_become_shorter_counts_at_once() -> None:
+    alarm = Alarm()
+    patient, hasty = Waiting(), Waiting()
+    alarm.watch(patient, monotonic(), 60.0)
+
+    alarm.watch(hasty, monotonic(), 0.001)
+    await hasty.rung.wait()
+
+    assert not patient.rung.is_set()
+
+
+def test_where_the_loop_was_late_answers_are_read_first() -> None:
+    async def answered_while_the_loop_was_stuck() -> bool:
+        alarm, waiting, ours = Alarm(), Waiting(), Waiting()
+        here, there = socket.socketpair()
+        with here, there:
+            asyncio.get_running_loop().add_reader(here, setattr, waiting, "settled", True)
+            await asyncio.sleep(0.001)  # the loop listens
+            alarm.watch(waiting, monotonic(), 0.001)
+            alarm.watch(ours, monotonic(), 0.001)
+            there.send(b"the answer")
+            time.sleep(2 * LOOP_LATE)  # noqa: ASYNC251  # that is what is tried
+            await ours.rung.wait()
+            return waiting.rung.is_set()
+
+    assert not uvloop.run(answered_while_the_loop_was_stuck())

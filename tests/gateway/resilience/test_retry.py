@@ -79,6 +79,13 @@ def test_a_wait_is_random_doubles_and_is_bounded(tries: int, chance: float, kind
     assert backoff(POLICY, tries, failure, chance) == min(cap, base * 2 ** (tries - 1)) * chance
 
 
+def test_the_first_wait_after_a_connection_has_ended_is_short() -> None:
+    policy, cut = RetryPolicy(base=0.2), judge(broken_off())
+
+    assert [backoff(policy, tries, cut, 1.0) for tries in (1, 2)] == [0.025, 0.4]
+    assert backoff(policy, 1, TRANSIENT, 1.0) == 0.2
+
+
 @given(st.integers(1, 9), st.floats(0, 100), CHANCES, st.none() | st.floats(0, 60))
 def test_a_wait_is_never_shorter_than_the_store_says_nor_beyond_the_deadline(
     tries: int, seconds: float, chance: float, wait: float | None

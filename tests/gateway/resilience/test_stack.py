@@ -13,8 +13,9 @@ from prometheus_client import CollectorRegistry
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.config.model import ResilienceConfig
-from pannier_gateway.errors import Overloaded, StoreUnavailable
+from pannier_gateway.errors import Overloaded, StoreUnavailable, TooLarge
 from pannier_gateway.metrics import ResilienceMetrics
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.resilience.balance import Endpoints
 from pannier_gateway.resilience.resume import ResumePolicy
 from pannier_gateway.resilience.retry import Timing
@@ -70,10 +71,10 @@ class StormyStore(Wrapped):
         self._dice = dice
 
     @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[Reading]:
+    async def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> AsyncIterator[Reading]:
         with self._weather():
             pass
-        async with super().open(path) as reading:
+        async with super().open(path, ahead) as reading:
             yield reading
 
     async def head(self, path: str) -> Record:
@@ -252,8 +253,18 @@ async def test_bodies_that_may_be_sent_again_leave_half_of_the_disk_to_objects(
 
     with pytest.raises(StoreUnavailable):  # and not sent again: it is larger than a quarter
         await put(trial.resilience.around(faulty), "k", streamed(NOISE * 4))
-    with pytest.raises(Overloaded, match="no room"):
+    with pytest.raises(TooLarge, match=r"over the 1 MiB .*--spool-size"):
         await trial.resilience.keep(streamed(bytes(9 * MIB)))
+
+
+async def test_a_part_that_others_leave_no_room_for_may_be_sent_later(trial: Trial) -> None:
+    trial.shared.allot(64 * MIB)
+    first = await trial.resilience.keep(streamed(bytes(10 * MIB)))
+
+    with pytest.raises(Overloaded, match="ask again"):
+        await trial.resilience.keep(streamed(bytes(15 * MIB)))
+    await first.close()
+    await (await trial.resilience.keep(streamed(bytes(15 * MIB)))).close()
 
 
 def test_a_bucket_says_whether_to_hedge(trial: Trial) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pannier_gateway.errors import NotPermitted
 from pannier_gateway.settings import SettingsError
-from pannier_gateway.tls.clients import Client, Clients, read_clients
+from pannier_gateway.tls.clients import Client, Clients, lifetime_of, read_clients
 
 RULES = Clients(
     (
@@ -18,6 +18,7 @@ RULES = Clients(
         Client("build.svc", ("caches",)),
     )
 )
+NEW_YEAR = 1_767_225_600  # 2026, in seconds since the epoch
 
 
 def shown(*names: tuple[str, str]) -> dict[str, object]:
@@ -87,6 +88,13 @@ def test_a_certificate_without_names_opens_nothing() -> None:
     for certificate in ({}, shown()):
         with pytest.raises(NotPermitted, match="without a name"):
             RULES.check(certificate, "attachments")
+
+
+@pytest.mark.parametrize(("left", "seconds"), [(-1, -1), (9, 9), (299, 299), (10**6, 300)])
+def test_a_connection_lasts_no_longer_than_its_certificate_and_five_minutes_at_most(
+    left: int, seconds: float
+) -> None:
+    assert lifetime_of({"notAfter": "Jan  1 00:00:00 2026 GMT"}, NEW_YEAR - left) == seconds
 
 
 def test_rules_are_read_from_a_file(tmp_path: Path) -> None:

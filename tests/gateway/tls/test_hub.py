@@ -5,7 +5,9 @@ import json
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from socket import create_connection
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -21,7 +23,7 @@ from support.certificates import HERE, Authority, client_context
 from support.gateway import Gateway, started
 from support.hubs import upstream
 from support.stores import put, read, streamed
-from support.wire import Wire
+from support.wire import Wire, head, read_answer
 
 pytestmark = pytest.mark.slow  # processes start
 
@@ -111,6 +113,22 @@ async def test_nobody_comes_in_without_a_certificate_of_the_authority(
     async with upstream(hub.port, tls=client_context(tmp_path, showing=showing)) as store:
         with pytest.raises((StoreRefused, StoreUnavailable)):
             await store.head("attachments/objects/k")
+
+
+async def test_a_kept_connection_ends_with_the_certificate_that_opened_it(hub: Hub) -> None:
+    hub.authority.issue(hub.folder / "brief", (WEB,), lifetime=timedelta(seconds=2))
+    context = hub.context("brief")
+
+    def stay() -> tuple[int, bytes]:
+        with (
+            create_connection(("127.0.0.1", hub.port), SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as tls,
+        ):
+            tls.sendall(head("GET", "/health"))
+            stream = tls.makefile("rb")
+            return read_answer(stream, "GET").status, stream.read()
+
+    assert await asyncio.to_thread(stay) == (200, b"")
 
 
 async def test_the_listener_of_the_pod_asks_for_no_certificate(hub: Hub) -> None:

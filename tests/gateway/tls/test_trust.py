@@ -12,6 +12,7 @@ from pathlib import Path
 from shutil import rmtree
 
 import pytest
+from cryptography import x509
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
@@ -21,12 +22,12 @@ from pannier_gateway.metrics import CertificateMetrics
 from pannier_gateway.stores.connecting import attempt
 from pannier_gateway.stores.secrets import MountedSecrets
 from pannier_gateway.tls.material import Material
-from pannier_gateway.tls.sides import ClientSide
+from pannier_gateway.tls.sides import ClientSide, ServerSide
 from pannier_gateway.tls.trust import Trust, Trusts
 from pannier_gateway.upstream.errors import TlsFailed
 from pannier_gateway.upstream.pool import Endpoint, Pool, PoolLimits
 from pannier_gateway.upstream.request import Request
-from support.certificates import DAY, Authority, server_context
+from support.certificates import DAY, HERE, Authority, server_context
 from support.tls_server import TlsServer, serving_tls
 
 TLS = TlsConfig(
@@ -34,6 +35,7 @@ TLS = TlsConfig(
 )
 GET = Request("GET", "/", [("host", "h")])
 ENDED = timedelta(hours=-1)
+OTHER = x509.UniformResourceIdentifier("spiffe://prod/ns/shop/sa/other")
 
 
 class World:
@@ -199,11 +201,9 @@ async def test_the_end_of_an_older_configuration_does_not_hide_the_newer(world: 
     trusts = Trusts()
     newer = Trust("ns/n", ClientSide(TLS, world.files))
 
-    async def accept(_: ssl.SSLContext) -> None: ...
-
-    older = trusts.following(world.trust, accept)
+    older = trusts.following(world.trust, nobody_to_ask)
     await older.__aenter__()
-    async with trusts.following(newer, accept):
+    async with trusts.following(newer, nobody_to_ask):
         await older.__aexit__(None, None, None)
 
         assert trusts.in_use == {"ns/n": newer}
@@ -255,6 +255,14 @@ def trusting_nobody(world: World) -> None:
     (world.identity / "ca.crt").write_bytes(b"no certificate")
 
 
+def of_another_name(world: World) -> None:
+    world.authority.issue(world.identity, (OTHER,))
+
+
+def of_fewer_names(world: World) -> None:
+    world.authority.issue(world.identity, HERE[:1])
+
+
 BROKEN: Mapping[Callable[[World], None], str] = {
     half: "can't be used",
     cut: "can't be used",
@@ -265,6 +273,8 @@ BROKEN: Mapping[Callable[[World], None], str] = {
     of_a_stranger: "does not accept the Bucket's certificate",
     trusting_a_stranger: "none of the authorities that the Bucket trusts",
     trusting_nobody: "can't be used",
+    of_another_name: "is not for 127.0.0.1 or localhost any more",
+    of_fewer_names: "is not for localhost any more",
 }
 
 
@@ -290,6 +300,27 @@ async def test_files_that_do_not_work_leave_the_last_good_ones_in_force(
 
     assert world.trust.problem is None
     assert await world.ask() != first
+
+
+async def test_a_hub_takes_up_no_certificate_that_has_lost_a_name(tmp_path: Path) -> None:
+    authority = Authority()
+    trust = Trust("--tls-listen", ServerSide(authority.issue(tmp_path)))
+    in_force = trust()
+
+    authority.issue(tmp_path, (OTHER, *HERE[1:]))
+    await trust.look(nobody_to_ask)
+
+    assert trust() is in_force
+    assert "is not for 127.0.0.1 any more" in (trust.problem or "")
+
+    authority.issue(tmp_path, (OTHER, *HERE))
+    await trust.look(nobody_to_ask)
+
+    assert trust() is not in_force
+    assert trust.problem is None
+
+
+async def nobody_to_ask(_: ssl.SSLContext) -> None: ...
 
 
 async def test_files_that_never_worked_are_an_error_that_says_so(world: World) -> None:
@@ -321,7 +352,7 @@ async def test_once_the_certificate_in_force_has_ended_newer_ones_are_not_tried_
     now = DAY.total_seconds()
     trust = Trust("ns/n", ClientSide(TLS, world.files), lambda: now)
     await world.ask(trust)
-    world.authority.issue(world.identity, lifetime=9 * DAY)
+    world.authority.issue(world.identity, (OTHER,), lifetime=9 * DAY)
     in_force = trust()
 
     now = trust.expiries["certificate"] + 1

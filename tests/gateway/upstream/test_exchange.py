@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -287,6 +288,18 @@ async def test_a_server_that_lets_nobody_in_times_out_at_connecting() -> None:
             await ask(Pool(Endpoint(*full.getsockname())), GET, HASTE._replace(connect=0.1))
         for each in crowd:
             each.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other kernel can be told")
+async def test_the_kernel_ends_a_connection_that_takes_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        pool = Pool(Endpoint(*deaf.getsockname()))
+        connection = await pool.take(CALM._replace(progress=0.1))
+        request = Request("PUT", "/k", [("host", "h")], bytes(32 * MIB))
+
+        with pytest.raises(NoAnswer, match="timed out"):
+            await connection.ask(request, CALM)
+        pool.give_back(connection)
 
 
 async def test_a_server_without_tls_is_a_failed_connect() -> None:
