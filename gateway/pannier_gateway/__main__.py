@@ -10,6 +10,7 @@ def main() -> int:
     """Run the gateway; 0 after an orderly end, 2 when it could not start."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, leave)  # until `serve` takes over: importing takes a while
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it would have read again is yet to be read
     try:
         from pannier_gateway.command import run
     except ModuleNotFoundError as error:

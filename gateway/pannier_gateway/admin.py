@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 
 from pannier_gateway.api.pages import any_host, foreign_page
 from pannier_gateway.config.model import GatewayConfig
-from pannier_gateway.config.source import Refused
+from pannier_gateway.config.source import LeftOut
 from pannier_gateway.listeners import bind, url
 from pannier_gateway.settings import Address
 
@@ -38,6 +38,24 @@ class Pages(Protocol):
     async def configz(self, request: web.Request, /) -> web.Response: ...
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """Where the objects of a bucket are, or why they can't be had; and the usecases in it."""
+
+    by: str
+    usecases: list[str]
+
+
+class ConfigPage(msgspec.Struct, frozen=True):
+    """What is in force; `problem`: why something newer is not."""
+
+    digest: str
+    problem: str | None
+    refused: tuple[LeftOut, ...]
+    stores: dict[str, Kept]
+    certificates: Mapping[str, object]
+    config: GatewayConfig
+
+
 class Status(Protocol):
     """What the pages tell."""
 
@@ -51,34 +69,17 @@ class Status(Protocol):
     def draining(self) -> bool: ...
 
     @property
-    def started(self) -> bool: ...
-
-    @property
     def waiting(self) -> str | None: ...  # for what, before anything is served
 
     @property
-    def problem(self) -> str | None: ...  # why a newer configuration is not in force
-
-    @property
-    def refused(self) -> tuple[Refused, ...]: ...
-
-    @property
-    def config(self) -> GatewayConfig: ...
-
-    @property
-    def digest(self) -> str: ...
-
-    @property
-    def stores(self) -> dict[str, str]: ...
-
-    @property
-    def certificates(self) -> Mapping[str, object]: ...
+    def in_force(self) -> ConfigPage: ...
 
 
 class Admin:
-    """The pages of one gateway."""
+    """The pages of one gateway. `started`: its listeners are there."""
 
     def __init__(self, status: Status) -> None:
+        self.started = False
         self._status = status
 
     async def metrics(self, request: web.Request) -> web.Response:
@@ -98,22 +99,14 @@ class Admin:
         return await self.startupz(request)
 
     async def startupz(self, _: web.Request) -> web.Response:
-        if not self._status.started:
+        if not self.started:
             return web.Response(status=503, text="starting\n")
         if self._status.waiting is not None:
             return web.Response(status=503, text=f"{self._status.waiting}\n")
         return web.Response(text="ok\n")
 
     async def configz(self, _: web.Request) -> web.Response:
-        page = {
-            "digest": self._status.digest,
-            "problem": self._status.problem,
-            "refused": self._status.refused,
-            "stores": stores(self._status),
-            "certificates": self._status.certificates,
-            "config": self._status.config,
-        }
-        body = msgspec.json.format(msgspec.json.encode(page))
+        body = msgspec.json.format(msgspec.json.encode(self._status.in_force))
         return web.Response(body=body, headers={"content-type": "application/json"})
 
 
@@ -166,16 +159,10 @@ async def without_pages(request: web.Request, handler: Handler) -> web.StreamRes
     return await handler(request)
 
 
-class Kept(msgspec.Struct, frozen=True):
-    """Where the objects of a bucket are, or why they can't be had; and the usecases in it."""
-
-    by: str
-    usecases: list[str]
-
-
-def stores(status: Status) -> dict[str, Kept]:
-    usecases = status.config.usecases.values()
+def kept_in(config: GatewayConfig, stores: Mapping[str, str]) -> dict[str, Kept]:
+    """The buckets of `config`, by what `stores` say of each."""
+    usecases = config.usecases.values()
     return {
         key: Kept(by, sorted(each.name for each in usecases if each.bucket == key))
-        for key, by in status.stores.items()
+        for key, by in stores.items()
     }

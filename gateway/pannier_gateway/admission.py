@@ -22,7 +22,7 @@ MOMENT = 1 / PIECES_A_SECOND  # seconds until a wait takes note of what has chan
 LONGEST_ARREARS = 10.0  # seconds that bodies may be behind before no more of them are let in
 
 
-class Allowance:
+class Account:
     """So much a second, saved up for one second at most. What is taken beyond that is owed."""
 
     __slots__ = ("_at", "_level", "_taken", "rate")
@@ -34,7 +34,7 @@ class Allowance:
         self._at = now
 
     def __repr__(self) -> str:
-        return f"<Allowance {self._level:.0f}/{self.rate}>"
+        return f"<Account {self._level:.0f}/{self.rate}>"
 
     def wait(self, amount: float, now: float) -> float:
         """Seconds until there is that much; 0 stands for the end of all debt."""
@@ -68,29 +68,29 @@ class Allowance:
 class Pacer:
     """Spreads the bytes of a usecase's bodies, in and out together, over time.
 
-    Bodies hold on to it while limits change; `allowance` is None while there is none on bytes.
+    Bodies hold on to it while limits change; `account` is None while there is none on bytes.
     """
 
-    __slots__ = ("_now", "allowance")
+    __slots__ = ("_now", "account")
 
     def __init__(self, now: Now) -> None:
-        self.allowance: Allowance | None = None
+        self.account: Account | None = None
         self._now = now
 
     def __repr__(self) -> str:
-        return f"<Pacer {self.allowance}>"
+        return f"<Pacer {self.account}>"
 
     async def spend(self, size: int, in_vain: Callable[[], bool] = lambda: False) -> int:
         """Wait until some of `size` bytes may go on; how many.
 
         The wait ends early once it is `in_vain`, and once bytes have no limit any more.
         """
-        allowance = self.allowance
-        if allowance is None:
+        account = self.account
+        if account is None:
             return size
-        piece = min(size, max(1, allowance.rate // PIECES_A_SECOND))
-        taken = allowance.take(piece, self._now())
-        while self.allowance is allowance and (seconds := allowance.due(taken, self._now())):
+        piece = min(size, max(1, account.rate // PIECES_A_SECOND))
+        taken = account.take(piece, self._now())
+        while self.account is account and (seconds := account.due(taken, self._now())):
             if in_vain():
                 break
             await asyncio.sleep(min(seconds, MOMENT))
@@ -110,7 +110,7 @@ class Gate:
         self._count = count
         self._now = now
         self._most: int | None = None  # requests at once
-        self._requests: Allowance | None = None
+        self._requests: Account | None = None
         self.pacer = Pacer(now)
         self.in_flight = 0
         self.change(usecase.limits)
@@ -135,26 +135,26 @@ class Gate:
         now = self._now()
         self._most = limits.concurrent_requests
         self._requests = changed(self._requests, limits.requests_per_second, now)
-        self.pacer.allowance = changed(self.pacer.allowance, limits.bytes_per_second, now)
+        self.pacer.account = changed(self.pacer.account, limits.bytes_per_second, now)
 
     def demand_progress(self) -> None:
         """For a request that brings or fetches a body.
 
         Raises LimitReached while the bodies before it are too far behind.
         """
-        allowance = self.pacer.allowance
-        if allowance is None:
+        account = self.pacer.account
+        if account is None:
             return
-        behind = allowance.wait(0, self._now())
+        behind = account.wait(0, self._now())
         if behind > LONGEST_ARREARS:
-            raise self._refusal("bytesPerSecond", allowance.rate, behind - LONGEST_ARREARS)
+            raise self._refusal("bytesPerSecond", account.rate, behind - LONGEST_ARREARS)
 
-    def _take_one(self, allowance: Allowance, now: float) -> None:
+    def _take_one(self, account: Account, now: float) -> None:
         """Raises LimitReached where not a whole request is left."""
-        seconds = allowance.wait(1, now)
+        seconds = account.wait(1, now)
         if seconds:
-            raise self._refusal("requestsPerSecond", allowance.rate, seconds)
-        allowance.take(1, now)
+            raise self._refusal("requestsPerSecond", account.rate, seconds)
+        account.take(1, now)
 
     def _refusal(self, limit: str, value: int, seconds: float) -> LimitReached:
         self._count(self._name, limit, 1)
@@ -191,11 +191,11 @@ class Admission:
         return gate
 
 
-def changed(allowance: Allowance | None, rate: int | None, now: float) -> Allowance | None:
-    """The allowance under a new rate: the same one, unless there was none or is none now."""
+def changed(account: Account | None, rate: int | None, now: float) -> Account | None:
+    """The account under a new rate: the same one, unless there was none or is none now."""
     if rate is None:
         return None
-    if allowance is None:
-        return Allowance(rate, now)
-    allowance.change(rate, now)
-    return allowance
+    if account is None:
+        return Account(rate, now)
+    account.change(rate, now)
+    return account

@@ -9,17 +9,19 @@ from random import random
 
 from prometheus_client import CollectorRegistry
 
+from pannier_gateway.admin import ConfigPage, kept_in
 from pannier_gateway.admission import Admission
 from pannier_gateway.allocator import trim_after_bursts
 from pannier_gateway.api.objectstore import Door, anybody
 from pannier_gateway.background import in_background
 from pannier_gateway.backing import Backing, Driver, in_data_dir
+from pannier_gateway.backoff import Backoff
 from pannier_gateway.catalog import Catalog, Served
 from pannier_gateway.clock import system_clock
 from pannier_gateway.codec import MemoryBudget
 from pannier_gateway.codec.workers import Workers
 from pannier_gateway.config.model import GatewayConfig
-from pannier_gateway.config.source import ManifestSource, Refused, source_of
+from pannier_gateway.config.source import LeftOut, source_of
 from pannier_gateway.config.watch import ConfigWatch
 from pannier_gateway.drain import Drain
 from pannier_gateway.errors import StoreUnavailable
@@ -28,17 +30,18 @@ from pannier_gateway.metrics import Metrics
 from pannier_gateway.objects import Objects, Parts
 from pannier_gateway.settings import Settings
 from pannier_gateway.stores.base import Sweepable
-from pannier_gateway.stores.buckets import Buckets, pause
+from pannier_gateway.stores.buckets import Buckets
 from pannier_gateway.stores.s3 import S3Store
 from pannier_gateway.stores.secrets import Secrets, secrets_of
 from pannier_gateway.stores.tenancy import Tenancy
 from pannier_gateway.sweeper import Sweeper
 from pannier_gateway.tls.hub import hub_of
-from pannier_gateway.tls.trust import Trusts, TrustState
+from pannier_gateway.tls.trust import Trusts
 
 log = logging.getLogger("pannier.app")
 
 DISK_THREADS = 4
+REOPENING = Backoff(first=2.0, longest=30.0)  # of Buckets that could not be opened
 CODEC_THREADS = 4  # apart from the disk's: compressing at a high level takes seconds
 
 
@@ -59,11 +62,10 @@ class Gateway:
             anybody if self.hub is None else self.hub.admit,
         )
         self.serving = asyncio.Event()
-        self.started = False
         self._settings = settings
         self._lag = LoopLag(self.metrics.loop_lag.observe)
-        self._source = source_of(settings.manifests, settings.config)
-        self._watch = ConfigWatch(self._source, self.metrics.config)
+        source = source_of(settings.manifests, settings.config)
+        self._watch = ConfigWatch(source, self.metrics.config)
         self._changes: asyncio.Queue[GatewayConfig] = asyncio.Queue()
         self._watch.subscribe(self._changes.put_nowait)
         self._disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="pannier-disk")
@@ -106,7 +108,7 @@ class Gateway:
         return self._watch.digest
 
     @property
-    def refused(self) -> tuple[Refused, ...]:
+    def refused(self) -> tuple[LeftOut, ...]:
         return self._watch.refused
 
     @property
@@ -131,18 +133,24 @@ class Gateway:
         return self.drain.begun
 
     @property
-    def stores(self) -> dict[str, str]:
-        """What each bucket is kept in, or why it can't be served."""
-        return self._buckets.shown
-
-    @property
     def trusts(self) -> Trusts:
         return self._backing.trusts
 
     @property
-    def certificates(self) -> dict[str, TrustState]:
-        """The certificates in force, by what they are for."""
-        return {user: trust.state for user, trust in self.trusts.in_use.items()}
+    def in_force(self) -> ConfigPage:
+        """The configuration, and what has become of it."""
+        return ConfigPage(
+            self.digest,
+            self.problem,
+            self.refused,
+            kept_in(self.config, self._buckets.shown),
+            {user: trust.state for user, trust in self.trusts.in_use.items()},
+            self.config,
+        )
+
+    def reload(self) -> None:
+        """Read the configuration again, soon, also where nothing tells that it has changed."""
+        self._watch.nudge()
 
     def _chores(self) -> Iterable[Coroutine[None, None, None]]:
         sweeper = Sweeper(
@@ -156,14 +164,14 @@ class Gateway:
 
     async def _follow(self) -> None:
         """Take up each new configuration, and try again to open what could not be had."""
-        tries = 0
+        failures = 0
         while True:
-            config = await self._next_config(pause(tries, random()))
+            config = await self._next_config(REOPENING.after(failures, random()))
             if config is not None:
                 self._take_up(config, await self._backing.open(config))
-                tries = 0
+                failures = 0
             elif self._buckets.wanting:
-                tries = 0 if await self._try_again() else tries + 1
+                failures = 0 if await self._try_again() else failures + 1
 
     async def _next_config(self, seconds: float) -> GatewayConfig | None:
         """The next one, unless none comes in this time."""
@@ -204,9 +212,8 @@ class Gateway:
 
     def _secrets(self, namespace: str) -> Secrets:
         """Where a Bucket of this namespace finds what it names."""
-        source = self._source
-        contents = (lambda: source.contents) if isinstance(source, ManifestSource) else None
-        return secrets_of(self._settings.secrets_dir, contents, namespace)
+        beside = None if self._settings.manifests is None else lambda: self._watch.contents
+        return secrets_of(self._settings.secrets_dir, beside, namespace)
 
     def _serve(self, config: GatewayConfig) -> None:
         """From now on requests meet this configuration; those in flight keep theirs."""
@@ -223,6 +230,6 @@ class Gateway:
         self.serving.set()
 
 
-def reasons(refused: Iterable[Refused]) -> dict[str, str]:
+def reasons(refused: Iterable[LeftOut]) -> dict[str, str]:
     """Why nothing answers to a name in URLs, in words."""
     return {each.usecase: each.message for each in refused if each.usecase is not None}

@@ -7,7 +7,7 @@ import sys
 
 import uvloop
 
-from pannier_gateway import lifecycle, logs
+from pannier_gateway import logs, steward
 from pannier_gateway.allocator import keep_buffers
 from pannier_gateway.config.problems import ConfigError
 from pannier_gateway.errors import StoreUnavailable
@@ -22,9 +22,10 @@ def run() -> int:
     """Run the gateway; 0 after an orderly end, 2 when it could not start. Or the other command."""
     try:
         if sys.argv[1:2] == ["lifecycle"]:
-            return lifecycle.run(sys.argv[2:], os.environ)
+            return steward.run(sys.argv[2:], os.environ)
         settings = parse_settings(sys.argv[1:], os.environ)
         logs.configure(settings.log_level)
+        os.umask(0o077)  # what is kept is for nobody else on this machine
         spare_the_collector()
         keep_buffers()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

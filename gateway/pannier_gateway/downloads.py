@@ -89,12 +89,12 @@ async def decoded_range(
 
 
 async def seek_table(reading: Reading, workers: Workers, tables: SeekTables) -> SeekTable | None:
-    version = reading.record.path, reading.record.etag
-    table = tables.get(version)
+    path, etag = reading.record.path, reading.record.etag
+    table = tables.get(path, etag)
     if table is None:
         table = await read_table(reading, workers)
         if table is not None:
-            tables.keep(version, table)
+            tables.keep(path, etag, table)
     return table
 
 

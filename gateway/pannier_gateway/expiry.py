@@ -10,15 +10,13 @@ from pannier_gateway.clock import Clock
 from pannier_gateway.config import model
 from pannier_gateway.config.model import Expiry, UsecaseConfig
 from pannier_gateway.errors import BadRequest, ExpirationRefused, PannierError
+from pannier_gateway.moments import LAST, SECOND, duration
 from pannier_gateway.stores.base import Attributes, Draft, Record, Store
 
 log = logging.getLogger("pannier.expiry")
 
-SECOND = 1_000_000
 LONGEST_DEBOUNCE = 24 * 3600 * SECOND
 SKEW = 300 * SECOND  # that the clocks of two gateways may differ
-LAST_MOMENT = 253_402_300_799 * SECOND  # of the year 9999
-MICROSECOND = timedelta(microseconds=1)
 WIRE_POLICY: dict[model.Policy, Policy] = {
     "Manual": "manual",
     "TimeToLive": "ttl",
@@ -56,7 +54,7 @@ class Lifetimes:
             return
         after = attributes.after
         self._check(
-            Expiration(attributes.policy, None if after is None else after * MICROSECOND),
+            Expiration(attributes.policy, duration(after)),
             self._longest,
         )
         latest = None if after is None else now + after + SKEW
@@ -85,10 +83,6 @@ def as_expiration(expiry: Expiry) -> Expiration:
     return Expiration(WIRE_POLICY[expiry.policy], after)
 
 
-def microseconds(after: timedelta | None) -> int | None:
-    return None if after is None else after // MICROSECOND
-
-
 def deadline(written: int, after: int | None) -> int | None:
     """When an object written at `written` ends; None: never. All in microseconds."""
     return None if after is None else written + after
@@ -113,7 +107,7 @@ def check_times(draft: Draft, now: int) -> None:
         raise BadRequest(
             f"created {draft.created / SECOND:.0f} s after 1970: check the clocks of both gateways"
         )
-    if draft.expires is not None and not 0 <= draft.expires <= LAST_MOMENT:
+    if draft.expires is not None and not 0 <= draft.expires <= LAST:
         raise BadRequest(f"a deadline {draft.expires / SECOND:.0f} s after 1970 is none")
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from pannier_gateway.api.pages import Hosts, any_host, loopback_hosts
 from pannier_gateway.settings import Address, SettingsError
 
+LONGEST_PATH = 107  # bytes, on Linux
+
 
 def hosts_of(listener: socket.socket, asked: Address) -> Hosts:
     """On loopback a browser of this machine is a neighbour; elsewhere names are the network's."""
@@ -46,8 +48,12 @@ def bind_path(path: Path) -> socket.socket:
 
 
 def free(path: Path) -> None:
-    """Clear away a socket that a dead process left. Raises SettingsError when somebody listens."""
+    """Clear away a socket that a dead process left. Raises SettingsError where that is not it."""
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise SettingsError(f"--socket {path}: a socket's path has {LONGEST_PATH} bytes at most")
     if not path.is_socket():
+        if path.exists():
+            raise SettingsError(f"--socket {path}: something else is there: choose another path")
         return
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)

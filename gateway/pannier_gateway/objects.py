@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pannier.protocol.expiration import Expiration
 from pannier.protocol.metadata import Metadata
+from pannier_gateway.ahead import likely
 from pannier_gateway.clock import Clock
 from pannier_gateway.codec import SeekTables
 from pannier_gateway.codec.budget import PASSING
@@ -20,8 +21,10 @@ from pannier_gateway.errors import (
     ReadOnly,
     Suspended,
 )
-from pannier_gateway.expiry import Extender, Lifetimes, check_times, deadline, microseconds
+from pannier_gateway.expiry import Extender, Lifetimes, check_times, deadline
 from pannier_gateway.metrics import Metrics
+from pannier_gateway.moments import microseconds
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.representation import Answer, Ask, answer
 from pannier_gateway.sealed import Sealed
 from pannier_gateway.span import Span
@@ -104,13 +107,15 @@ class Objects:
         Raises Suspended, ObjectNotFound, and what `ask` can't be given.
         """
         self._admit()
-        async with self._store.open(path) as reading:
+        tables = self._parts.tables
+        ahead = likely(ask, tables.get(path), compressed=self._rules.compress)
+        async with self._store.open(path, ahead) as reading:
             found = answer(reading.record, ask)
             self._extender.extend(reading.record)
             if found.status == 304:
                 await deliver(Download(found, None))
             else:
-                body = await body_of(reading, found, self._parts.workers, self._parts.tables)
+                body = await body_of(reading, found, self._parts.workers, tables)
                 await deliver(Download(found, body))
 
     async def head(self, path: str, ask: Ask) -> Answer:
@@ -132,10 +137,12 @@ class Objects:
 
     # What another gateway asks, whose readers and writers are its own
 
-    def open(self, path: str) -> AbstractAsyncContextManager[Reading]:
+    def open(
+        self, path: str, ahead: RangeSpec = EVERYTHING
+    ) -> AbstractAsyncContextManager[Reading]:
         """Hold an object open, and leave its deadline alone. Raises Suspended."""
         self._admit()
-        return self._store.open(path)
+        return self._store.open(path, ahead)
 
     async def stored(self, reading: Reading, span: Span) -> AsyncGenerator[Buffer, None]:
         """Its bytes as they are. Raises MemoryFull."""
@@ -214,8 +221,8 @@ def drafted(metadata: Metadata, upload: Upload, expiration: Expiration, now: int
         content_type=metadata.content_type,
         encoding=upload.encoding,
         by_client=upload.by_client,
-        original_size=upload.original_size,
-        decodable=upload.decodable,
+        original_size=upload.told.original_size,
+        decodable=upload.told.decodable,
         policy=expiration.policy,
         after=after,
         origin=metadata.origin,

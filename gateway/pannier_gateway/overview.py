@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
+import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -73,11 +74,12 @@ class Overview:
         return web.Response(text="ok\n")
 
     async def configz(self, _: web.Request) -> web.Response:
-        """That of one of them: they all follow the same."""
-        if not self.ready:
+        """That of one of them, for they all follow the same; and of any that is not as far."""
+        answers = await self._ask_all("/configz")
+        if not answers:
             return web.Response(status=503, text="no worker is ready\n")
-        status, text = await self._ask(min(self.ready), "/configz")
-        return web.Response(status=status, text=text, content_type="application/json")
+        body = msgspec.json.format(msgspec.json.encode(compared(answers)))
+        return web.Response(body=body, content_type="application/json")
 
     async def _ask_all(self, page: str) -> Answers:
         numbers = sorted(self.ready)
@@ -120,6 +122,22 @@ def rendered(own: CollectorRegistry, texts: Mapping[int, str]) -> bytes:
     gathered = CollectorRegistry()
     gathered.register(Gathered(texts))
     return generate_latest(own) + generate_latest(gathered)
+
+
+def compared(answers: Answers) -> dict[str, object]:
+    """The page of a worker that answers, and below `differing` those that say something else.
+
+    The digest stands for the configuration: its generation may count what a process has seen.
+    """
+    pages = {number: page(*answer) for number, answer in answers.items()}
+    first = min(pages, key=lambda number: (answers[number][0] != 200, number))
+    said = pages[first] | {"config": None}
+    differing = {n: each for n, each in pages.items() if each | {"config": None} != said}
+    return pages[first] | {"differing": differing}
+
+
+def page(status: int, text: str) -> dict[str, object]:
+    return msgspec.json.decode(text, type=dict) if status == 200 else {"problem": text.strip()}
 
 
 def together(answers: Answers) -> web.Response:

@@ -26,6 +26,17 @@ class RangeSpec(NamedTuple):
             raise RangeNotSatisfiable(f"the object has {size} bytes, none in that range", size)
         return span
 
+    @property
+    def header(self) -> str:
+        """The value of `range`; of numbers beyond all sizes the largest that every store reads."""
+        first, last = ("" if each is None else min(each, LARGEST) for each in self)
+        return f"bytes={first}-{last}"
+
+
+LARGEST = 2**63 - 1
+EVERYTHING = RangeSpec(0, None)
+NOTHING = RangeSpec(None, 0)
+
 
 def parse_range(header: str | None) -> RangeSpec | None:
     """The range asked for; None for no header, or a list of ranges: then everything is sent.

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -10,30 +11,31 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pannier_gateway.admin import FAREWELL_SECONDS, Admin, serving
 from pannier_gateway.api.connection import DataServer
 from pannier_gateway.api.objectstore.replies import failure_body
+from pannier_gateway.api.pages import any_host
 from pannier_gateway.app import Gateway
 from pannier_gateway.background import in_background
 from pannier_gateway.listeners import bind, bind_path, hosts_of, ours, url
 from pannier_gateway.settings import Settings
+from pannier_gateway.signals import INTERRUPTED, heed
 
 log = logging.getLogger("pannier.serve")
 
 BACKLOG = 1024
 HANDSHAKE_SECONDS = 10.0
-ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
 
 async def serve(settings: Settings) -> None:
     """Run until SIGINT or SIGTERM. Raises SettingsError, ConfigError, StoreUnavailable, OSError."""
     ending = asyncio.Event()
-    for each in ENDINGS:
-        asyncio.get_running_loop().add_signal_handler(each, ending.set)
+    heed(ending, lambda: os._exit(INTERRUPTED))  # what is kept bears a sudden end at any time
     async with (
         Gateway.run(settings) as gateway,
-        serving(Admin(gateway), settings.admin_listen) as admin_at,
+        serving(admin := Admin(gateway), settings.admin_listen) as admin_at,
         data(settings, gateway) as data_at,
         in_background(announce(gateway, f"data {data_at} admin {admin_at}")),
     ):
-        gateway.started = True
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload)
+        admin.started = True
         await ending.wait()
 
 
@@ -95,7 +97,7 @@ async def to_gateways(
         return
     listener = bind(settings.tls_listen, "--tls-listen", shared=settings.worker > 0)
     taking = await asyncio.get_running_loop().create_server(
-        server,
+        server.of(any_host, hub.lifetime),
         sock=listener,
         backlog=BACKLOG,
         ssl=hub.context,

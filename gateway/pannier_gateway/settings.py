@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -130,15 +131,19 @@ def parsed(
     except argparse.ArgumentError as error:
         parser.error(str(error))
     if surplus:
-        parser.error(f"unrecognized arguments: {' '.join(surplus)}{hint(surplus[0])}")
+        parser.error(f"unrecognized arguments: {' '.join(surplus)}{hint(parser, surplus[0])}")
     if (found.manifests is None) == (found.config is None):
         parser.error("give one of --manifests and --config, and not both")
     return vars(found)
 
 
-def hint(surplus: str) -> str:
+def hint(parser: Parser, surplus: str) -> str:
     """What whoever wrote that may have meant."""
-    return "" if surplus.startswith("-") else f"; manifests are given as --manifests {surplus}"
+    if not surplus.startswith("-"):
+        return f"; manifests are given as --manifests {surplus}"
+    known = [option for action in parser._actions for option in action.option_strings]
+    meant = get_close_matches(surplus.partition("=")[0], known, 1)
+    return f"; did you mean {meant[0]}?" if meant else ""
 
 
 def build_parser() -> Parser:

@@ -18,15 +18,16 @@ from contextlib import ExitStack, contextmanager
 from msgspec import Struct
 
 from pannier_gateway.admin import serving
+from pannier_gateway.backoff import Backoff
 from pannier_gateway.listeners import bind, url
 from pannier_gateway.overview import Overview
-from pannier_gateway.serve import ENDINGS
 from pannier_gateway.settings import Address, Settings
+from pannier_gateway.signals import INTERRUPTED, heed
 
 log = logging.getLogger("pannier.supervisor")
 
 READY = re.compile(r"pannier-gateway ready: .* admin (http://\S+)")
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a worker that has died is started anew
+REVIVAL = Backoff(first=0.5, longest=30.0)  # of a worker that has died
 LONG_LIFE = 60.0  # seconds after which a death counts as the first again
 GRACE_SECONDS = 5.0  # beyond the drain, after which a worker is killed
 PR_SET_PDEATHSIG = 1
@@ -48,8 +49,8 @@ async def supervise(settings: Settings, arguments: Sequence[str]) -> int:
     with ports(settings) as shared:
         own = (*arguments, *shared.arguments, "--workers=1", "--admin-listen=127.0.0.1:0")
         supervisor = Supervisor(settings, own, overview)
-        for each in ENDINGS:
-            asyncio.get_running_loop().add_signal_handler(each, supervisor.end)
+        heed(supervisor.ending, supervisor.end_at_once)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.reload)
         async with (
             overview.asking(),
             serving(overview, settings.admin_listen) as admin_at,
@@ -59,24 +60,31 @@ async def supervise(settings: Settings, arguments: Sequence[str]) -> int:
 
 
 class Supervisor:
-    """Keeps so many workers running, until it is told to end."""
+    """Keeps so many workers running, until `ending` has all finish what is in flight, and end."""
 
     def __init__(self, settings: Settings, arguments: Sequence[str], overview: Overview) -> None:
         self.status = 0
+        self.ending = asyncio.Event()
         self._settings = settings
         self._arguments = arguments
         self._overview = overview
-        self._ending = asyncio.Event()
         self._running: dict[int, Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
         return f"<Supervisor of {sorted(self._running)}>"
 
-    def end(self) -> None:
-        """Have all workers finish what is in flight, and end."""
-        self._overview.draining = True
-        self._ending.set()
+    def end_at_once(self) -> None:
+        """Whatever is in flight."""
+        self.status = INTERRUPTED
+        for process in self._alive():
+            process.kill()
+
+    def reload(self) -> None:
+        """Have the workers read the configuration again; one that is yet to start reads it then."""
+        for number, process in self._running.items():
+            if number in self._overview.ready and process.returncode is None:
+                process.send_signal(signal.SIGHUP)
 
     async def run(self, where: str) -> None:
         """Until all have ended; `where` is for the line that says that they serve."""
@@ -89,28 +97,28 @@ class Supervisor:
                 self._keepers.append(group.create_task(self._keep(number, up)))
             for up in others:
                 await up.wait()
-            if not self._ending.is_set():
+            if not self.ending.is_set():
                 self._overview.whole = True
                 print(f"pannier-gateway ready: {where}", flush=True)  # noqa: T201
 
     async def _keep(self, number: int, up: asyncio.Event) -> None:
         """Start one, and anew whenever it dies; `up` when it has served, or never will."""
-        pause = FIRST_PAUSE
+        deaths = 0  # in a row
         try:
-            while not self._ending.is_set():
+            while not self.ending.is_set():
                 born = asyncio.get_running_loop().time()
                 status = await self._live(number, up)
-                if self._ending.is_set():
+                if self.ending.is_set():
                     return
                 if number == 1 and not up.is_set():
                     self.status = max(status, 1)
-                    self.end()
+                    self.ending.set()
                     return
                 log.error("worker died", extra={"worker": number, "status": status})
                 if asyncio.get_running_loop().time() - born > LONG_LIFE:
-                    pause = FIRST_PAUSE
-                await self._rest(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                    deaths = 0
+                await self._rest(REVIVAL.after(deaths))
+                deaths += 1
         finally:
             up.set()
 
@@ -134,11 +142,11 @@ class Supervisor:
         command = (sys.executable, "-m", "pannier_gateway", *self._arguments, f"--worker={number}")
         parent = os.getpid()
         process = await asyncio.create_subprocess_exec(
-            *command, stdout=PIPE, preexec_fn=lambda: end_with(parent)
-        )
+            *command, stdout=PIPE, preexec_fn=lambda: end_with(parent), start_new_session=True
+        )  # what the terminal tells, the supervisor hears alone
         self._running[number] = process
         self._overview.starts.labels(number).inc()
-        if self._ending.is_set():
+        if self.ending.is_set():
             process.terminate()
         return process
 
@@ -146,12 +154,13 @@ class Supervisor:
         """Unless it is told to end meanwhile."""
         try:
             async with asyncio.timeout(seconds):
-                await self._ending.wait()
+                await self.ending.wait()
         except TimeoutError:
             return
 
     async def _end_them(self) -> None:
-        await self._ending.wait()
+        await self.ending.wait()
+        self._overview.draining = True
         for process in self._alive():
             process.terminate()
         await asyncio.wait(self._keepers, timeout=self._settings.drain + GRACE_SECONDS)

@@ -13,6 +13,7 @@ from pannier_gateway.codec import (
     Compressing,
     DecodedTooLarge,
     DecodeError,
+    Measured,
     Measuring,
     NoRoom,
     compress_small,
@@ -76,38 +77,37 @@ class UploadRules(Struct, frozen=True):
             )
 
 
-class Upload:
-    """A body as it goes to the store: a Source.
-
-    `original_size` and `decodable` are known once all of it is read.
-    """
-
-    def __init__(
-        self,
-        body: bytes | Measuring | Compressing | AsyncIterator[bytes],
-        *,
-        encoding: Literal["zstd"] | None = None,
-        by_client: bool = False,
-        original_size: int | None = None,
-        decodable: bool = True,
-    ) -> None:
-        self.whole = body if isinstance(body, bytes) else None
-        self.encoding = encoding
-        self.by_client = by_client
-        self._body = body
-        self._original_size = original_size
-        self._decodable = decodable
+class Told(Protocol):
+    """What a body tells of itself; one that is streamed, once all of it is read."""
 
     @property
-    def original_size(self) -> int | None:
-        if isinstance(self._body, Measuring | Compressing):
-            return self._body.original_size
-        return self._original_size
+    def original_size(self) -> int | None: ...
 
     @property
     def decodable(self) -> bool:
         """Whether readers can be given what it decodes to."""
-        return self._body.decodable if isinstance(self._body, Measuring) else self._decodable
+        ...
+
+
+NOTHING = Measured(original_size=None)
+
+
+class Upload:
+    """A body as it goes to the store: a Source."""
+
+    def __init__(
+        self,
+        body: bytes | AsyncIterator[bytes],
+        told: Told = NOTHING,
+        *,
+        encoding: Literal["zstd"] | None = None,
+        by_client: bool = False,
+    ) -> None:
+        self.whole = body if isinstance(body, bytes) else None
+        self.told = told
+        self.encoding = encoding
+        self.by_client = by_client
+        self._body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if isinstance(self._body, bytes):
@@ -139,7 +139,8 @@ async def receive(
     if isinstance(whole, bytes):
         return await compressed_whole(whole, rules.level, workers)
     if pays(head, rules.level):
-        return Upload(Compressing(whole, rules.level, workers.executor), encoding="zstd")
+        compressing = Compressing(whole, rules.level, workers.executor)
+        return Upload(compressing, compressing, encoding="zstd")
     room.shrink(PASSING)
     return Upload(whole)
 
@@ -169,11 +170,10 @@ async def as_sent(body: bytes | AsyncIterator[bytes], ceiling: int, workers: Wor
     """A body that is zstd already, kept byte for byte once it has shown that it is."""
     if isinstance(body, bytes):
         with refusals():
-            size, decodable = await measure_small(body, ceiling, workers)
-        return Upload(
-            body, encoding="zstd", by_client=True, original_size=size, decodable=decodable
-        )
-    return Upload(Measuring(body, ceiling, workers), encoding="zstd", by_client=True)
+            measured = await measure_small(body, ceiling, workers)
+        return Upload(body, measured, encoding="zstd", by_client=True)
+    measuring = Measuring(body, ceiling, workers)
+    return Upload(measuring, measuring, encoding="zstd", by_client=True)
 
 
 async def compressed_whole(body: bytes, level: int, workers: Workers) -> Upload:
@@ -183,7 +183,7 @@ async def compressed_whole(body: bytes, level: int, workers: Workers) -> Upload:
     else:
         squeezed = await in_thread(workers.executor, partial(compress_small, body, level))
     if worthwhile(len(body), len(squeezed)):
-        return Upload(squeezed, encoding="zstd", original_size=len(body))
+        return Upload(squeezed, Measured(len(body)), encoding="zstd")
     return Upload(body)
 
 

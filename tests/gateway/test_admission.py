@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pannier_gateway import admission
-from pannier_gateway.admission import LONGEST_ARREARS, Admission, Allowance, Gate
+from pannier_gateway.admission import LONGEST_ARREARS, Account, Admission, Gate
 from pannier_gateway.config.model import Expiry, Limits, UsecaseConfig
 from pannier_gateway.errors import LimitReached
 
@@ -59,8 +59,8 @@ def passes(gate: Gate) -> bool:
 
 def owe(gate: Gate, size: float) -> None:
     """As if so many bytes had gone on beyond what was saved up."""
-    assert gate.pacer.allowance is not None
-    gate.pacer.allowance.take(gate.pacer.allowance.rate + int(size), 0.0)
+    assert gate.pacer.account is not None
+    gate.pacer.account.take(gate.pacer.account.rate + int(size), 0.0)
 
 
 async def turns() -> None:
@@ -146,9 +146,9 @@ def test_a_refused_request_uses_up_nothing(world: World) -> None:
 def test_bytes_go_on_no_faster_than_the_rate_beyond_a_seconds_worth(
     rate: int, sizes: list[int]
 ) -> None:
-    allowance, now, gone = Allowance(rate, 0.0), 0.0, 0
+    account, now, gone = Account(rate, 0.0), 0.0, 0
     for size in sizes:
-        now += allowance.due(allowance.take(size, now), now)
+        now += account.due(account.take(size, now), now)
         gone += size
         assert gone <= (now + 1) * rate * (1 + 1e-9)
 
@@ -169,20 +169,20 @@ def test_bodies_far_behind_let_no_more_in_until_they_have_caught_up(world: World
 
 
 def test_what_is_saved_up_is_waited_for_by_nobody() -> None:
-    allowance = Allowance(1000, 0.0)
+    account = Account(1000, 0.0)
 
-    waits = [allowance.due(allowance.take(size, 0.0), 0.0) for size in (1000, 0, 500)]
+    waits = [account.due(account.take(size, 0.0), 0.0) for size in (1000, 0, 500)]
 
     assert waits == [0, 0, 0.5]
 
 
 def test_who_waits_does_not_wait_for_those_who_came_later() -> None:
-    allowance = Allowance(1000, 0.0)
-    first = allowance.take(1500, 0.0)
-    allowance.take(10_000, 0.25)
+    account = Account(1000, 0.0)
+    first = account.take(1500, 0.0)
+    account.take(10_000, 0.25)
 
-    assert allowance.due(first, 0.25) == pytest.approx(0.25)
-    assert allowance.due(first, 0.5) == 0
+    assert account.due(first, 0.25) == pytest.approx(0.25)
+    assert account.due(first, 0.5) == 0
 
 
 @given(st.integers(1024, 1 << 40), st.integers(1, 1 << 40))
@@ -230,22 +230,22 @@ async def test_nobody_waits_in_vain(world: World, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_changed_rate_keeps_the_part_that_is_left() -> None:
-    allowance = Allowance(100, 0.0)
-    allowance.take(75, 0.0)
+    account = Account(100, 0.0)
+    account.take(75, 0.0)
 
-    allowance.change(1000, 0.0)
+    account.change(1000, 0.0)
 
-    assert allowance.wait(250, 0.0) == 0
-    assert allowance.wait(251, 0.0) == pytest.approx(0.001)
+    assert account.wait(250, 0.0) == 0
+    assert account.wait(251, 0.0) == pytest.approx(0.001)
 
 
 def test_a_debt_is_paid_off_at_the_new_rate() -> None:
-    allowance = Allowance(100, 0.0)
-    allowance.take(300, 0.0)
+    account = Account(100, 0.0)
+    account.take(300, 0.0)
 
-    allowance.change(1000, 0.0)
+    account.change(1000, 0.0)
 
-    assert allowance.wait(0, 0.0) == pytest.approx(0.2)
+    assert account.wait(0, 0.0) == pytest.approx(0.2)
 
 
 def test_limits_that_change_do_not_forget_what_is_in_flight(world: World) -> None:

@@ -15,15 +15,15 @@ from threading import Event
 import pytest
 import yaml
 
-from pannier_gateway import backing
+from pannier_gateway import app, backing
 from pannier_gateway.app import CODEC_THREADS, Gateway
 from pannier_gateway.backing import folder_of
+from pannier_gateway.backoff import Backoff
 from pannier_gateway.codec import compress_small
 from pannier_gateway.config.model import BucketConfig
 from pannier_gateway.errors import StoreUnavailable
 from pannier_gateway.serve import data
 from pannier_gateway.settings import Settings, parse_settings
-from pannier_gateway.stores import buckets
 from pannier_gateway.stores.file import place as places
 from pannier_gateway.threads import in_thread
 from support.manifests import Json, bucket, usecase
@@ -206,12 +206,12 @@ async def test_a_bucket_declared_anew_elsewhere_closes_its_files_and_may_come_ba
         await place.follow(*MAIN)  # a type can't be changed in place
         await place.follow(*MAIN, elsewhere, SPARE[1])
         await until(lambda: place.descriptors("spare") == 0)
-        assert "files in" not in place.gateway.stores["default/spare"]
+        assert "files in" not in place.gateway.in_force.stores["default/spare"].by
 
         await place.follow(*MAIN)
         await place.follow(*MAIN, *SPARE)
         assert (await place.ask("GET", "second/_/k")).body == b"x"
-        assert "files in" in place.gateway.stores["default/spare"]
+        assert "files in" in place.gateway.in_force.stores["default/spare"].by
 
 
 # Buckets that can't be opened
@@ -220,8 +220,7 @@ async def test_a_bucket_declared_anew_elsewhere_closes_its_files_and_may_come_ba
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits seconds for another try."""
-    monkeypatch.setattr(buckets, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(buckets, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(app, "REOPENING", Backoff(0.01, 0.01))
 
 
 def in_the_way(root: Path, name: str) -> Path:
@@ -236,6 +235,21 @@ def up(gateway: Gateway, name: str) -> float | None:
     return gateway.registry.get_sample_value("pannier_bucket_up", {"bucket": f"default/{name}"})
 
 
+@pytest.mark.parametrize("kind", ["S3", "Upstream"])
+async def test_a_bucket_at_no_port_costs_only_its_own_usecases(tmp_path: Path, kind: str) -> None:
+    at = {"type": kind, "endpoints": ["https://nowhere:65536"]}
+    s3 = {"s3": {"bucket": "abc", "region": "x"}} if kind == "S3" else {}
+    usecases = usecase("first"), usecase("second", bucketRef={"name": "spare"})
+    async with gateway_in(
+        tmp_path, bucket("main"), bucket("spare", **at, **s3), *usecases
+    ) as place:
+        assert (await place.ask("PUT", "first/_/k", b"x")).status == 200
+        refused = await place.ask("PUT", "second/_/k", b"x")
+
+    assert refused.status == 503
+    assert "'https://nowhere:65536' is no URL: Port out of range" in refused.detail
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_a_bucket_that_can_not_be_opened_costs_only_its_own_usecases_and_is_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -248,7 +262,7 @@ async def test_a_bucket_that_can_not_be_opened_costs_only_its_own_usecases_and_i
         assert refused.status == 503
         assert "--data-dir/default/spare can't be used: File exists" in refused.detail
         assert str(tmp_path) not in refused.detail
-        assert f"{file} can't be used" in place.gateway.stores["default/spare"]
+        assert f"{file} can't be used" in place.gateway.in_force.stores["default/spare"].by
         assert [up(place.gateway, name) for name in ("main", "spare")] == [1, 0]
 
         file.unlink()
@@ -316,7 +330,7 @@ async def test_a_lost_bucket_says_so_through_changes_and_is_served_when_its_file
         refused = await place.ask("GET", "second/_/k")
         assert refused.status == 503
         assert "replaced or removed while it was in use" in refused.detail
-        assert "lost" in place.gateway.stores["default/spare"]
+        assert "lost" in place.gateway.in_force.stores["default/spare"].by
         assert up(place.gateway, "spare") == 0
         assert not folder.exists()
 

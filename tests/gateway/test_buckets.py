@@ -3,10 +3,8 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pannier_gateway.stores.buckets import LONGEST_PAUSE, Absence, Buckets, pause
+from pannier_gateway.stores.buckets import Absence, Buckets
 from pannier_gateway.stores.tenancy import OpenStores, Tenancy
 
 
@@ -79,15 +77,3 @@ def test_what_changed_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
         ("ERROR", "bucket not served"),
         ("INFO", "bucket served again"),
     ]
-
-
-@given(st.integers(0, 10_000), st.floats(0, 1))
-def test_a_pause_is_of_a_second_to_half_a_minute_and_never_less_than_the_last(
-    tries: int, chance: float
-) -> None:
-    assert 1 <= pause(tries, chance) <= LONGEST_PAUSE
-    assert pause(tries, chance) <= pause(tries + 1, chance)
-
-
-def test_pauses_double_up_to_half_a_minute() -> None:
-    assert [pause(tries, 1) for tries in range(6)] == [2, 4, 8, 16, 30, 30]

@@ -158,9 +158,9 @@ def test_the_table_of_a_huge_object_comes_in_small_pieces() -> None:
 # Tables kept
 
 
-def keep(tables: SeekTables, version: str, frames: int) -> SeekTable:
+def keep(tables: SeekTables, path: str, frames: int, etag: str = "e1") -> SeekTable:
     table = SeekTable(array("I", [7] * frames), FRAME, frames * FRAME)
-    tables.keep(version, table)
+    tables.keep(path, etag, table)
     return table
 
 
@@ -180,9 +180,10 @@ def test_a_table_that_is_used_stays_and_others_go() -> None:
 def test_a_table_kept_again_counts_once() -> None:
     tables = SeekTables(most=10_000)
     keep(tables, "a", 400)
-    other = keep(tables, "a", 500)
+    other = keep(tables, "a", 500, "e2")
 
-    assert tables.get("a") is other
+    assert tables.get("a") is tables.get("a", "e2") is other
+    assert tables.get("a", "e1") is None
     assert tables.memory == other.memory
 
 

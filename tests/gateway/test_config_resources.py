@@ -68,9 +68,48 @@ def test_all_problems_of_all_documents_come_at_once_each_with_its_place() -> Non
             '1: spec.suspend: Unsupported value: "No": supported values: "None", "Writes", "All"',
             "2: spec.s3.region: Required value",
             "2: spec.s3.bucket: Invalid value: should be at least 3 chars long",
-            "2: spec.prefix: Invalid value: should match '^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$'",
+            (
+                "2: spec.prefix: Invalid value: should match '^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$'"
+                " (What the path of every object in the store begins with;"
+                " the slash behind it is added.)"
+            ),
         )
     ]
+
+
+def upstream(endpoint: str, server_name: str) -> dict[str, object]:
+    tls = {"serverName": server_name}
+    return bucket(type="Upstream", endpoints=[endpoint], allowPlaintext=True, tls=tls)
+
+
+@pytest.mark.parametrize("name", ["s3.example.com", "Store_1", "10.0.0.1", "fd00::1", "a" * 63])
+def test_a_server_is_named_as_certificates_name_it(name: str) -> None:
+    host = f"[{name}]" if ":" in name else name
+
+    for endpoint in (f"https://{host}", f"http://{host}:9000"):
+        assert parsed(upstream(endpoint, name)).buckets
+
+
+@pytest.mark.parametrize("name", [".x", "x.", "a..b", "a b", "*.x", "é", "a" * 64, "x:y", "x\n"])
+def test_a_name_that_no_server_can_have_is_refused_with_what_it_is(name: str) -> None:
+    (said,) = refusal(upstream("https://x", name))
+
+    assert "spec.tls.serverName: Invalid value: should match" in said
+    assert said.endswith(
+        "(The name or the address that the store's certificate must have. "
+        "Absent: the host in the endpoint.)"
+    )
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["", ".x", "a..b", ":9000", "[", "[]", "[x]", "a:", "a:123456", "a:b", "a/", "é", "a" * 64],
+)
+def test_an_endpoint_that_is_no_place_is_refused_with_what_one_is(place: str) -> None:
+    (said,) = refusal(upstream(f"https://{place}", "x"))
+
+    assert "spec.endpoints[0]: Invalid value: should match" in said
+    assert said.endswith("such as https://s3.example.com:9000.)")
 
 
 def test_a_rule_is_judged_where_its_part_is_sound_though_others_are_not() -> None:

@@ -15,8 +15,8 @@ from pannier_gateway.config.documents import Files
 from pannier_gateway.config.model import GatewayConfig, digest, dump
 from pannier_gateway.config.problems import ConfigError, ManifestErrors
 from pannier_gateway.config.render import render
-from pannier_gateway.config.source import ConfigFile, Found, ManifestSource
-from pannier_gateway.config.watch import NOTHING, ConfigWatch, difference
+from pannier_gateway.config.source import NOTHING, ConfigFile, Found, ManifestSource
+from pannier_gateway.config.watch import ConfigWatch, difference
 from support.manifests import Json, bucket, parsed, usecase
 
 NEVER, SOON = 3600.0, 0.01  # seconds between two polls
@@ -204,7 +204,7 @@ async def test_a_bad_file_changes_nothing_and_is_told_once(
 async def test_a_bug_in_understanding_a_file_is_logged_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(_: ConfigFile, __: Files) -> Found:
+    def broken(_: ConfigFile, __: Files, ___: Found) -> Found:
         raise ArithmeticError("a bug")
 
     outcomes, path = Outcomes(), tmp_path / "config.json"
@@ -493,8 +493,41 @@ def test_a_secret_and_a_config_map_of_one_name_lose_no_keys_to_each_other(tmp_pa
     path.write_bytes(manifest_text(bundle, secret, bucket(), usecase()))
     source = ManifestSource(path)
 
-    source.parse(source.read())
+    found = source.parse(source.read(), NOTHING)
 
-    assert source.contents == {
+    assert found.contents == {
         "default/shop-tls": {"ca.crt": b"CA", "tls.key": b"KEY", "both": b"secret"}
     }
+
+
+async def test_what_is_renewed_in_a_secret_alone_counts_and_changes_nothing_else(
+    tmp_path: Path,
+) -> None:
+    def manifests(key: str) -> bytes:
+        of_v1 = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}}
+        return manifest_text(of_v1 | {"stringData": {"key": key}}, bucket(), usecase("one"))
+
+    outcomes, path = Outcomes(), tmp_path / "a.yaml"
+    path.write_bytes(manifests("old"))
+    found = await watched(path, outcomes)
+    before = found.current
+
+    path.write_bytes(manifests("new"))
+    await found.reload()
+
+    assert found.contents == {"default/keys": {"key": b"new"}}
+    assert found.current is before
+    assert outcomes.told.empty()
+
+
+async def test_what_a_refused_change_brings_along_is_not_in_force(tmp_path: Path) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}}
+    outcomes, path = Outcomes(), tmp_path / "a.yaml"
+    path.write_bytes(manifest_text(bucket(), usecase("one")))
+    found = await watched(path, outcomes)
+
+    path.write_bytes(manifest_text(secret | {"stringData": {"key": "new"}}, usecase("one")))
+    await found.reload()
+
+    assert "there is no Bucket" in str((await outcomes.next()).error)
+    assert found.contents == {}

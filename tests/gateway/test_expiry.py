@@ -15,8 +15,8 @@ from pannier_gateway.expiry import (
     Lifetimes,
     deadline,
     extended,
-    microseconds,
 )
+from pannier_gateway.moments import microseconds
 from pannier_gateway.stores.base import Attributes, Record
 from pannier_gateway.stores.memory import MemoryStore
 from support.stores import NOON, SECOND, ManualClock, draft, whole

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
@@ -14,15 +15,15 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from pannier_gateway import lag
-from pannier_gateway.admin import Admin, application
-from pannier_gateway.config.model import GatewayConfig
-from pannier_gateway.config.source import Refused
+from pannier_gateway.admin import Admin, ConfigPage, application
+from pannier_gateway.config.source import NOTHING
 from pannier_gateway.lag import LoopLag
 from support.gateway import Gateway
 from support.wire import Wire, exchange, head
 from support.zstd_bodies import text
 
 TEXT = text(50_000)
+NONE_YET = ConfigPage("", None, (), {}, {}, NOTHING.config)
 
 
 class Scrape:
@@ -168,17 +169,17 @@ class Ailing:
 
     lag: float = 0.0
     draining: bool = False
-    started: bool = True
     waiting: str | None = None
-    problem: str | None = None
-    refused: tuple[Refused, ...] = ()
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    config: GatewayConfig = field(
-        default_factory=lambda: GatewayConfig(generation=1, buckets={}, usecases={})
-    )
-    digest: str = ""
-    stores: dict[str, str] = field(default_factory=dict)
-    certificates: dict[str, object] = field(default_factory=dict)
+    in_force: ConfigPage = NONE_YET
+
+
+async def statuses(admin: Admin, pages: Iterable[str]) -> dict[str, int]:
+    async with TestServer(application(admin)) as server:
+        url = str(server.make_url("/"))
+        return {
+            page: (await asyncio.to_thread(exchange, url, "GET", page)).status for page in pages
+        }
 
 
 @pytest.mark.parametrize(
@@ -187,19 +188,24 @@ class Ailing:
         (Ailing(), {"/livez": 200, "/readyz": 200, "/startupz": 200}),
         (Ailing(lag=9.9), {"/livez": 200, "/readyz": 200, "/startupz": 200}),
         (Ailing(lag=10.1), {"/livez": 503, "/readyz": 200, "/startupz": 200}),
-        (Ailing(started=False), {"/livez": 200, "/readyz": 503, "/startupz": 503}),
         (Ailing(waiting="for it"), {"/livez": 200, "/readyz": 503, "/startupz": 503}),
         (Ailing(draining=True), {"/livez": 200, "/readyz": 503, "/startupz": 200}),
     ],
-    ids=["well", "late", "stuck", "starting", "waiting", "draining"],
+    ids=["well", "late", "stuck", "waiting", "draining"],
 )
 async def test_a_probe_tells_its_own_trouble_and_no_other(
     status: Ailing, answers: dict[str, int]
 ) -> None:
-    async with TestServer(application(Admin(status))) as server:
-        url = str(server.make_url("/"))
-        for page, expected in answers.items():
-            assert (await asyncio.to_thread(exchange, url, "GET", page)).status == expected
+    admin = Admin(status)
+    admin.started = True
+
+    assert await statuses(admin, answers) == answers
+
+
+async def test_a_gateway_without_its_listeners_has_not_started() -> None:
+    answers = {"/livez": 200, "/readyz": 503, "/startupz": 503}
+
+    assert await statuses(Admin(Ailing()), answers) == answers
 
 
 async def test_a_loop_that_is_blocked_is_seen_to_be_late(monkeypatch: pytest.MonkeyPatch) -> None:

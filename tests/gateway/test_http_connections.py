@@ -2,19 +2,22 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from socket import IPPROTO_TCP, SHUT_WR, SO_LINGER, SOL_SOCKET, TCP_NODELAY
 from struct import pack
 
 import pytest
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
+from pannier_gateway.api import connection
 from pannier_gateway.api.head import head_bytes
 from pannier_gateway.api.incoming import IncomingBody
 from pannier_gateway.api.patience import PROGRESS_SECONDS, Patience
 from pannier_gateway.drain import Drain
 from pannier_gateway.metrics import Metrics
-from pannier_gateway.stores.base import Buffer
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
+from pannier_gateway.stores.base import Buffer, Reading
 from pannier_gateway.stores.memory import MemoryStore
 from support.doorstep import serving
 from support.gateway import Gateway
@@ -101,6 +104,50 @@ def test_an_end_while_the_answer_is_made_does_not_stop_it(
 
     assert wire.answer().body == LARGE
     assert wire.rest() == b""
+
+
+class Stuck(Wrapped):
+    """Opens nothing before it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.go_on = asyncio.Event()
+
+    @asynccontextmanager
+    async def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> AsyncIterator[Reading]:
+        await self.go_on.wait()
+        async with super().open(path, ahead) as reading:
+            yield reading
+
+
+async def test_who_leaves_while_the_store_is_stuck_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "LOOK_SECONDS", 0.02)
+    drain = Drain()
+    async with serving(Stuck(), drain=drain) as url:
+        with Wire(url) as wire:
+            wire.send(head("GET", PATH))
+            while not drain.in_flight:
+                await turns()
+        async with asyncio.timeout(5):
+            while drain.in_flight:
+                await turns()
+
+
+async def test_who_stays_to_read_is_asked_to_and_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LOOK_SECONDS", 0.02)
+    stuck, drain = Stuck(), Drain()
+    async with serving(stuck, drain=drain) as url:
+        with Wire(url) as wire:
+            wire.send(head("GET", PATH))
+            wire.sock.shutdown(SHUT_WR)
+
+            assert await asyncio.to_thread(wire.interim) == 100
+            await asyncio.sleep(0.06)  # in which nobody takes them for gone
+            stuck.go_on.set()
+            assert (await asyncio.to_thread(wire.answer)).status == 404
+            assert await asyncio.to_thread(wire.rest) == b""
 
 
 def test_what_ends_within_a_body_is_refused_and_what_came_before_it_answered(
@@ -284,6 +331,25 @@ async def test_an_upload_goes_on_after_a_stop_of_the_process(
             upload.send(b"tes")
 
             assert (await asyncio.to_thread(upload.answer)).status == 200
+
+
+async def test_what_is_at_hand_when_a_connection_ages_is_answered_as_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    metrics = Metrics(drain := Drain())
+
+    async with serving(MemoryStore(), metrics=metrics, drain=drain, lifetime=50) as url:
+        with Wire(url) as upload, jumps(monkeypatch) as ahead:
+            upload.send(head("PUT", PATH, {"content-length": "5"}) + b"by")
+            while not drain.in_flight:
+                await turns()
+            ahead.append(50)
+            await turns()
+            upload.send(b"tes")
+            answer = await asyncio.to_thread(upload.answer)
+
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert await asyncio.to_thread(upload.rest) == b""
 
 
 # Memory

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from pannier_gateway.api import patience, turns
 from pannier_gateway.api.connection import Connection, DataServer
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.stores.base import Reading
 from pannier_gateway.stores.memory import MemoryStore
 from support.doorstep import serving
@@ -57,7 +58,7 @@ class Odd(BaseException):
 
 
 class OddStore(Wrapped):
-    def open(self, path: str) -> NoReturn:
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> NoReturn:
         raise Odd(path)
 
 
@@ -75,8 +76,8 @@ class LengthlessStore(Wrapped):
     """Does not know how large its objects are decoded."""
 
     @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[Reading]:
-        async with self._store.open(path) as reading:
+    async def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> AsyncIterator[Reading]:
+        async with self._store.open(path, ahead) as reading:
             attributes = replace(reading.record.attributes, original_size=None)
             altered = Altered(reading, self.outgoing)
             altered.record = replace(reading.record, attributes=attributes)

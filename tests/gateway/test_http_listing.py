@@ -194,6 +194,22 @@ def test_a_limit_that_is_none_is_refused_in_words(wire: Wire, plain: str, limit:
     assert "1 to 1000" in answer.detail
 
 
+@pytest.mark.parametrize("name", ["lmit", "Prefix", "start-after", "", "continuation-token", "\0"])
+def test_what_a_list_does_not_take_is_refused_with_what_it_takes(
+    wire: Wire, filled: str, name: str
+) -> None:
+    answer = wire.ask("GET", f"{filled}?limit=1&{urlencode({name: 'a'})}")
+
+    assert answer.status == 400
+    assert answer.detail.endswith(
+        f"a list takes prefix, limit, start_after, delimiter: {name!r} is none of them"
+    )
+
+
+def test_a_signed_url_lists_like_any_other(wire: Wire, filled: str) -> None:
+    assert keys(page(wire, filled, os_auth="e.y.J", os_sig="c2ln")) == keys(page(wire, filled))
+
+
 @pytest.mark.parametrize("name", ["prefix", "start_after", "delimiter"])
 @pytest.mark.parametrize("value", ["%00", "%F4%8F%BF%BF", "k" * 4000, "%EE%80%80", "%ED%9F%BF"])
 def test_a_question_about_odd_text_is_answered(

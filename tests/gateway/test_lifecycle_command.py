@@ -12,8 +12,8 @@ import yaml
 
 from pannier_gateway.config import render, resources
 from pannier_gateway.config.documents import Document
-from pannier_gateway.lifecycle import chosen
 from pannier_gateway.settings import LifecycleSettings, SettingsError, parse_lifecycle
+from pannier_gateway.steward import chosen
 from pannier_gateway.stores.s3.lifecycle import NO_RULES, Rules
 from pannier_gateway.stores.s3.traits import Traits
 from support import example

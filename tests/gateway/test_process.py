@@ -67,7 +67,7 @@ def complaint(
 
 
 def test_a_setting_that_makes_no_sense_ends_it() -> None:
-    assert "--lisen" in complaint(["--lisen", "127.0.0.1:0"])
+    assert "did you mean --listen?" in complaint(["--lisen", "127.0.0.1:0"])
     assert "PANNIER_DRAIN" in complaint([], {"PANNIER_DRAIN": "long"})
 
 
@@ -124,12 +124,20 @@ def test_a_socket_that_somebody_listens_on_ends_it(tmp_path: Path) -> None:
     assert path.is_socket()
 
 
-@pytest.mark.parametrize("place", ["absent/x.sock", "file"])
-def test_a_socket_that_cannot_be_made_ends_it(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("absent/x.sock", "No such file or directory"),
+        ("file", "something else is there: choose another path"),
+        (".", "something else is there: choose another path"),
+        ("x" * 108, "a socket's path has 107 bytes at most"),
+    ],
+)
+def test_a_socket_that_cannot_be_made_ends_it(tmp_path: Path, place: str, why: str) -> None:
     (tmp_path / "file").write_text("not a socket")
     arguments = ["--manifests", str(QUICKSTART), *FREE, "--socket", place]
 
-    assert f"--socket {place}: " in complaint(arguments, folder=tmp_path)
+    assert complaint(arguments, folder=tmp_path) == f"--socket {place}: {why}"
     assert (tmp_path / "file").read_text() == "not a socket"
 
 
@@ -160,6 +168,23 @@ def test_it_explains_itself() -> None:
 
     assert shown.stdout.startswith("usage: pannier-gateway")
     assert shown.stderr == ""
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_what_it_keeps_is_for_its_user_alone(tmp_path: Path) -> None:
+    (tmp_path / "data" / "default").mkdir(parents=True)
+    (tmp_path / "data" / "default").chmod(0o750)
+    with running_gateway(tmp_path / "data") as gateway:
+        exchange(gateway.url, "PUT", "/v1/objects/media/_/k", body=LARGE[: 1 << 20])
+
+        root = tmp_path / "data" / "default" / "main"
+        kept = [root, *root.rglob("*")]
+        assert {mode(path) for path in kept if path.is_dir()} == {0o700}
+        assert {mode(path) for path in kept if path.is_file()} == {0o600}
+        assert mode(root.parent) == 0o750
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
@@ -338,6 +363,21 @@ def applied(gateway: Gateway, result: str = "applied", count: int = 2) -> None:
     """Wait until so many configurations were taken up, or refused."""
     while f'pannier_config_reloads_total{{result="{result}"}} {count}.0' not in metrics(gateway):
         pass
+
+
+def test_a_change_that_the_kernel_tells_nothing_of_is_read_when_told(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "watched").mkdir()
+    file = write(tmp_path / "elsewhere" / "all.yaml", bucket(), usecase("first"))
+    (tmp_path / "watched" / "all.yaml").symlink_to(file)
+
+    with running_gateway(tmp_path / "data", manifests=tmp_path / "watched") as gateway:
+        write(file, bucket(), usecase("second"))
+        gateway.process.send_signal(signal.SIGHUP)
+        applied(gateway)
+
+        assert put(gateway, "second").status == 200
+    assert "configuration read again" in [each["event"] for each in events(gateway)]
 
 
 def put(gateway: Gateway, name: str) -> Answer:
@@ -537,6 +577,44 @@ def test_a_client_that_does_not_get_on_is_not_waited_for(tmp_path: Path) -> None
     assert "drain ended early" in [each["event"] for each in events(gateway)]
     with running_gateway(tmp_path / "data") as gateway:
         assert exchange(gateway.url, "GET", path).status == 404
+
+
+@contextmanager
+def uploading(gateway: Gateway) -> Iterator[Wire]:
+    """A request in flight, which waits for a byte more."""
+    with Wire(gateway.url) as upload:
+        upload.send(head("PUT", "/v1/objects/media/_/k", {"content-length": "5"}) + b"byte")
+        while "pannier_requests_in_flight 1.0" not in metrics(gateway):
+            pass
+        yield upload
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_who_will_not_wait_for_what_is_in_flight_interrupts_it(
+    ending: Gateway, first: signal.Signals
+) -> None:
+    with uploading(ending) as upload:
+        ending.process.send_signal(first)
+        while not no_longer_listening(ending):
+            pass
+        ending.process.send_signal(signal.SIGINT)
+
+        assert ending.process.wait(5) == 128 + signal.SIGINT
+        with pytest.raises((CutOff, ConnectionError)):
+            upload.answer()
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_being_told_again_to_end_cuts_nothing_off(ending: Gateway, first: signal.Signals) -> None:
+    with uploading(ending) as upload:
+        for number in (first, signal.SIGTERM, signal.SIGHUP):
+            ending.process.send_signal(number)
+            while not no_longer_listening(ending):
+                pass
+        upload.send(b"s")
+
+        assert upload.answer().status == 200
+        assert ending.process.wait(5) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -7,6 +7,11 @@ from pannier_gateway.ranges import RangeSpec, content_range, parse_range
 from pannier_gateway.span import Span
 
 SIZES = st.integers(0, 50)
+NUMBERS = st.integers(1, 60) | st.integers(2**63 - 2, 10**99)
+SPECS = st.builds(RangeSpec, st.integers(0, 60), st.none()) | st.builds(
+    RangeSpec, st.none(), NUMBERS
+)
+SPECS |= st.builds(lambda a, b: RangeSpec(min(a, b), max(a, b)), NUMBERS, NUMBERS)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +32,22 @@ def test_a_range_of_a_22_byte_object(header: str, expected: Span) -> None:
 
     assert asked is not None
     assert asked.resolve(22) == expected
+
+
+@given(SPECS, SIZES)
+def test_a_range_asked_for_again_is_the_same(spec: RangeSpec, size: int) -> None:
+    again = parse_range(spec.header)
+
+    assert again is not None
+    assert max(filter(None, again), default=0) < 2**63
+    assert resolved(again, size) == resolved(spec, size)
+
+
+def resolved(spec: RangeSpec, size: int) -> Span | None:
+    try:
+        return spec.resolve(size)
+    except RangeNotSatisfiable:
+        return None
 
 
 @pytest.mark.parametrize("header", [None, "bytes=0-1,4-5", "bytes=0-1,", ",", "items=1,2"])

@@ -19,6 +19,7 @@ from pannier_gateway.errors import (
     ObjectReplaced,
     PreconditionFailed,
 )
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import (
     Attributes,
@@ -162,6 +163,22 @@ async def test_an_empty_range_is_no_bytes(store: Store) -> None:
 
     assert await read(store, "k", Span(0, 0)) == b""
     assert await read(store, "k", Span(BLOCK, BLOCK)) == b""
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000, 300 * KIB])
+async def test_whatever_was_said_ahead_any_range_can_be_read(store: Store, size: int) -> None:
+    data = NOISE[:size]
+    told = await put(store, "k", streamed(data))
+    guesses = [(0, 0), (0, 69_999), (5, 9), (66_000, None), (None, 9), (None, 1 << 20), (None, 0)]
+    spans = [(0, size), (0, 9), (5, 10), (66_000, 69_000), (size - 9, size), (size // 2, size)]
+
+    for ahead in (*(RangeSpec(*guess) for guess in guesses), RangeSpec(1 << 40, None), EVERYTHING):
+        for start, stop in spans:
+            span = Span(min(max(start, 0), size), min(stop, size))
+            async with store.open("k", ahead) as reading:
+                assert reading.record == told
+                pieces = [bytes(piece) async for piece in reading.chunks(span)]
+            assert b"".join(pieces) == data[slice(*span)], (ahead, span)
 
 
 async def test_two_ranges_of_one_reading_may_be_read_at_once(store: Store) -> None:

@@ -1,20 +1,36 @@
 """Stores around stores: what each adds. That they keep the seam's promises is proved elsewhere."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
 from pannier_gateway.conditions import Conditions
 from pannier_gateway.errors import ObjectNotFound, PreconditionFailed, StoreUnavailable
+from pannier_gateway.ranges import EVERYTHING, NOTHING, RangeSpec
 from pannier_gateway.span import Span
 from pannier_gateway.stores.absent import AbsentStore
-from pannier_gateway.stores.base import Listing, Store
+from pannier_gateway.stores.around import StoreAround
+from pannier_gateway.stores.base import Listing, Reading, Store
 from pannier_gateway.stores.counted import CountedStore
 from pannier_gateway.stores.memory import MemoryStore
 from pannier_gateway.stores.prefixed import PrefixedStore
+from support.faulty import FaultyStore
 from support.hostile import BreakingStore, ChoppyStore, FickleStore, SlowStore, Wrapped, chopped
-from support.stores import Body, ManualClock, file_store, paths, put, read, strays, streamed
+from support.stores import (
+    Body,
+    ManualClock,
+    counted_and_prefixed,
+    file_store,
+    paths,
+    prefixed,
+    put,
+    read,
+    resilient_world,
+    strays,
+    streamed,
+)
 
 LARGE = bytes(range(256)) * 2048
 
@@ -57,6 +73,43 @@ async def test_a_part_pages_through_its_own_and_stops_there() -> None:
 
     assert ([r.path for r in first.records], first.prefixes, first.next) == (["1"], ("2/",), "2/")
     assert ([r.path for r in second.records], second.prefixes, second.next) == (["3"], (), None)
+
+
+# What will be read
+
+
+class Told(StoreAround):
+    """Notes what is said ahead of reads."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.ahead: list[RangeSpec] = []
+
+    def open(
+        self, path: str, ahead: RangeSpec = EVERYTHING
+    ) -> AbstractAsyncContextManager[Reading]:
+        self.ahead.append(ahead)
+        return super().open(path, ahead)
+
+
+@pytest.mark.parametrize("wrap", [prefixed, counted_and_prefixed, SlowStore, FaultyStore])
+async def test_every_wrapper_hands_on_what_will_be_read(
+    wrap: Callable[[Store], Store], tmp_path: Path
+) -> None:
+    bottom: list[Told] = []
+
+    def told(store: Store) -> Store:
+        bottom.append(Told(store))
+        return bottom[0]
+
+    async with resilient_world(tmp_path, told) as world:
+        store = wrap(world.store)
+        await put(store, "k", b"x")
+        for ahead in (RangeSpec(3, 9), NOTHING):
+            async with store.open("k", ahead):
+                pass
+
+    assert bottom[0].ahead == [RangeSpec(3, 9), NOTHING]
 
 
 # A store that is counted

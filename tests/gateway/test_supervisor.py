@@ -38,7 +38,7 @@ async def test_a_worker_that_is_just_being_started_is_killed_as_the_others_are(
     await asyncio.sleep(0)
     assert repr(supervisor) == "<Supervisor of []>"
 
-    supervisor.end()
+    supervisor.ending.set()
     async with asyncio.timeout(10):
         await running
 

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import inf
 
 import pytest
 
 from pannier_gateway.api.connection import KEEP_ALIVE_SECONDS, DataServer, Handler
 from pannier_gateway.api.objectstore.replies import failure_body
+from pannier_gateway.api.pages import any_host
 from pannier_gateway.api.request import Request
 from pannier_gateway.metrics import Requests
 from support.jumps import jumps, turns
@@ -35,10 +37,13 @@ async def broken(_: Request) -> bool:
 
 
 @asynccontextmanager
-async def connected(handler: Handler) -> AsyncIterator[tuple[DataServer, Wire]]:
-    """A client of a server that answers by `handler`."""
+async def connected(
+    handler: Handler, lifetime: float = inf
+) -> AsyncIterator[tuple[DataServer, Wire]]:
+    """A client of a server that answers by `handler`, over a connection for so many seconds."""
     server = DataServer(handler, failure_body, Requests())
-    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    connections = server.of(any_host, lambda _: lifetime)
+    listening = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
     async with listening:
         with Wire("http://127.0.0.1:{1}".format(*listening.sockets[0].getsockname())) as wire:
             yield server, wire
@@ -64,6 +69,40 @@ async def test_an_idle_connection_is_kept_from_its_last_answer_on(
             assert await asked(wire) == 200
 
             ahead.append(KEEP_ALIVE_SECONDS)
+            assert await asyncio.to_thread(wire.rest) == b""
+
+
+async def test_a_connection_that_has_aged_is_closed_at_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with connected(well, lifetime=50) as (_, wire):
+        with jumps(monkeypatch) as ahead:
+            for _ in range(2):
+                assert await asked(wire) == 200
+                ahead.append(24)
+                await turns()
+            assert await asked(wire) == 200
+
+            ahead.append(2)
+            assert await asyncio.to_thread(wire.rest) == b""
+
+
+async def test_a_connection_that_ages_while_it_answers_is_closed_behind_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    aged = asyncio.Event()
+
+    async def long(request: Request) -> bool:
+        stays = await well(request)
+        await aged.wait()
+        return stays
+
+    async with connected(long, lifetime=50) as (_, wire):
+        with jumps(monkeypatch) as ahead:
+            assert await asked(wire) == 200
+            ahead.append(50)
+            await turns()
+            aged.set()
             assert await asyncio.to_thread(wire.rest) == b""
 
 

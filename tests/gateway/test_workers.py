@@ -1,5 +1,7 @@
 """Several processes on the same ports: they come up, die, and end, together and one by one."""
 
+import json
+import os
 import re
 import signal
 import subprocess
@@ -12,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from support.gateway import QUICKSTART, Gateway, running_gateway, started
-from support.wire import exchange
+from support.wire import Wire, exchange, head
 
 HUB_KEEPS = """
 apiVersion: pannier.dev/v1alpha1
@@ -88,7 +90,8 @@ def test_all_workers_answer_at_one_port_and_each_counts_for_itself(hub: Gateway)
 def test_the_admin_pages_of_all_are_one(hub: Gateway) -> None:
     assert page(hub, "/livez") == (200, "worker 1: ok\nworker 2: ok\nworker 3: ok\n")
     assert page(hub, "/readyz")[0] == page(hub, "/startupz")[0] == 200
-    assert '"default/main"' in page(hub, "/configz")[1]
+    shown = json.loads(page(hub, "/configz")[1])
+    assert (list(shown["stores"]), shown["differing"]) == (["default/main"], {})
     assert "/metrics" in page(hub, "/")[1]
     assert samples(hub, "pannier_worker_up") == {"1": 1, "2": 1, "3": 1}
     assert page(hub, "/v1/objects/media/_/k")[0] == 421
@@ -117,6 +120,35 @@ def test_all_end_together_and_in_order(hub: Gateway, ending: signal.Signals) -> 
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
+def test_a_hangup_has_all_of_them_read_the_configuration_again(hub: Gateway) -> None:
+    workers = pids(hub)
+
+    hub.process.send_signal(signal.SIGHUP)
+
+    until(lambda: hub.log.read_text().count('"configuration read again"') == 3)
+    assert page(hub, "/livez")[0] == 200
+    assert pids(hub) == workers
+
+
+def test_a_second_ctrl_c_ends_all_of_them_at_once(hub: Gateway) -> None:
+    workers = pids(hub)
+    with Wire(hub.url) as upload:
+        upload.send(head("PUT", PATH, {"content-length": "5"}) + b"byte")
+        until(lambda: sum(samples(hub, "pannier_requests_in_flight").values()) == 1)
+
+        hub.process.send_signal(signal.SIGINT)
+        until(lambda: page(hub, "/readyz") == (503, "shutting down\n"))
+        hub.process.send_signal(signal.SIGINT)
+
+        assert hub.process.wait(5) == 128 + signal.SIGINT
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_what_a_terminal_tells_its_group_the_supervisor_hears_alone(hub: Gateway) -> None:
+    # told twice, a worker could take one Ctrl-C for the second one
+    assert os.getpgid(hub.process.pid) not in map(os.getpgid, pids(hub))
+
+
 def test_workers_do_not_outlive_a_supervisor_that_is_killed(hub: Gateway) -> None:
     workers = pids(hub)
 
@@ -130,10 +162,12 @@ def test_a_stuck_worker_makes_all_of_them_dead_to_the_kubelet(hub: Gateway) -> N
     subprocess.run(["kill", "-STOP", str(stuck)], check=True)
     try:
         status, told = page(hub, "/livez")
+        _, shown = page(hub, "/configz")
     finally:
         subprocess.run(["kill", "-CONT", str(stuck)], check=True)
 
     assert (status, told.count("ok")) == (503, 2)
+    assert "no answer" in json.loads(shown)["differing"]["3"]["problem"]
     assert page(hub, "/livez")[0] == 200
 
 

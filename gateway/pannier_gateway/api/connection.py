@@ -11,15 +11,17 @@ and puts an `_ErrInfo` in the place of a message. That these are there is pinned
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from math import inf
 from typing import cast
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.hdrs import CONTENT_LENGTH, TRANSFER_ENCODING
 from aiohttp.http import HttpParser, HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
+from pannier_gateway.api.departure import is_gone
 from pannier_gateway.api.head import head_bytes
 from pannier_gateway.api.pages import Hosts, any_host, foreign_page
 from pannier_gateway.api.request import Request
@@ -31,30 +33,41 @@ log = logging.getLogger("pannier.api")
 
 READ_BUFFER = 16 * 1024  # bytes of a body that may wait here; what one read brings comes on top
 KEEP_ALIVE_SECONDS = 75.0  # longer than clients keep an idle connection
+LOOK_SECONDS = 1.0  # between two looks whether a client who sends no more is still there
 MOST_DIGITS = 18  # of a length: what fits into 63 bits for sure
 LONGEST_LINE = 8190  # bytes of the request line or of a header
 HEAD_END = b"\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"  # of no meaning to who has sent all
 CLOSING = {"content-type": "application/json", "connection": "close"}
 
 Handler = Callable[[Request], Awaitable[bool]]  # answers; whether the connection may stay
 Render = Callable[[PannierError], bytes]  # the body of a refusal, as the protocol has it
+Lifetime = Callable[[asyncio.BaseTransport], float]  # seconds that a connection may be used for
+
+
+def unlimited(_: asyncio.BaseTransport) -> float:
+    """Of who need not prove anew who they are."""
+    return inf
 
 
 class Connection(Turns):
     """One connection."""
 
     __slots__ = (
+        "_aging",
         "_answers",
+        "_asked",
         "_ended",
         "_hosts",
         "_incoming",
+        "_lifetime",
         "_lost",
         "_resuming",
         "_server",
         "_upgrading",
     )
 
-    def __init__(self, server: "DataServer", hosts: Hosts) -> None:
+    def __init__(self, server: "DataServer", hosts: Hosts, lifetime: Lifetime) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -74,9 +87,13 @@ class Connection(Turns):
         )
         self._server = server
         self._hosts = hosts
+        self._lifetime = lifetime
+        self._aging: asyncio.TimerHandle | None = None
+        self.aged = False
         self._incoming: StreamReader = EMPTY_PAYLOAD  # the body of the last request so far
         self._upgrading = False  # the last request asks to
         self._answers = 0
+        self._asked: Request | None = None  # what is being answered
         self._ended = False  # the client will send no more
         self._lost = False  # there is no telling where the next request begins
         self._resuming = False  # in the next turn
@@ -87,6 +104,9 @@ class Connection(Turns):
         # wait for room in an empty buffer
         encrypted = transport.get_extra_info("sslcontext") is not None
         cast(asyncio.Transport, transport).set_write_buffer_limits(1 if encrypted else 0, 0)
+        seconds = self._lifetime(transport)
+        if seconds < inf:
+            self._aging = self._loop.call_later(seconds, self._age)
 
     def data_received(self, data: bytes) -> None:
         """Take up one request at a time.
@@ -146,6 +166,8 @@ class Connection(Turns):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        if self._aging is not None:
+            self._aging.cancel()
         if not self._incoming.is_eof():
             self._incoming.set_exception(ConnectionResetError("the client left"))
 
@@ -154,16 +176,36 @@ class Connection(Turns):
         self._ended = True
         if not self._incoming.is_eof():
             self._break_off("the connection ended first")
+        if self._unanswered:
+            self._loop.call_later(LOOK_SECONDS, self._look_for_who_asked)
         return self._unanswered
+
+    def _look_for_who_asked(self) -> None:
+        """Leave off once nobody is there: a store may take long, and others wait for their turn.
+
+        Whoever is gone resets the connection when something comes, so an interim answer goes first.
+        """
+        transport, asked = self.transport, self._asked
+        if transport is None or not self._unanswered:
+            return
+        if is_gone(transport):
+            transport.abort()
+            return
+        if asked is not None and not (asked.begun or asked.version < HttpVersion11):
+            asked.begun = True
+            transport.write(CONTINUE)
+        self._loop.call_later(LOOK_SECONDS, self._look_for_who_asked)
 
     async def answered(self, message: Message, body: StreamReader) -> bool:
         """Answer it; whether the connection may stay."""
         if isinstance(message, _ErrInfo):
             self._refuse(refusal(message.exc, message.message))
             return False
-        stays = await self._server.handle(Request(message, body, self))
+        self._asked = asked = Request(message, body, self)
+        stays = await self._server.handle(asked)
+        self._asked = None
         self._answers += 1
-        if self._ended and not self._messages:
+        if (self._ended or self.aged) and not self._messages:
             super().close()
         elif not (stays or body.is_eof()):
             self._say_goodbye()
@@ -181,6 +223,11 @@ class Connection(Turns):
             self.force_close()  # idle, and aiohttp would leave it open until the drain is over
         elif not self._unanswered:
             super().close()
+
+    def _age(self) -> None:
+        """Close, or have the request at hand be the last."""
+        self.aged = True
+        self.close()
 
     @property
     def _unanswered(self) -> bool:
@@ -242,11 +289,12 @@ class DataServer(web.Server):
         self._requests = requests
 
     def __call__(self) -> Connection:
-        return Connection(self, any_host)
+        return Connection(self, any_host, unlimited)
 
-    def of(self, hosts: Hosts) -> Callable[[], Connection]:
-        """Makes connections that are closed to requests for another host than these."""
-        return lambda: Connection(self, hosts)
+    def of(self, hosts: Hosts, lifetime: Lifetime = unlimited) -> Callable[[], Connection]:
+        """Makes connections that are closed to requests for another host than these, and to all
+        after their `lifetime`."""
+        return lambda: Connection(self, hosts, lifetime)
 
     def count(self, error: PannierError) -> None:
         """Count a request that was refused before anything was made of it."""

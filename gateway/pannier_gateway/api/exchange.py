@@ -5,7 +5,7 @@ response objects cost as much again as all else that a small answer takes.
 """
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from socket import SO_LINGER, SOL_SOCKET
 from struct import pack
@@ -102,7 +102,7 @@ class Exchange:
         if asked_for_head:
             body = b""
         head = self._head(status, headers)
-        if self.pacer is not None and self.pacer.allowance is not None:
+        if self.pacer is not None and self.pacer.account is not None:
             self._write(head)
             await self._send_paced(body, chunked=False)
         elif len(body) <= ONE_WRITE:
@@ -206,20 +206,13 @@ class Exchange:
     def _head(self, status: int, headers: dict[str, str]) -> bytes:
         """The head, as of now the fate of this exchange."""
         request = self.request
-        ends = (
-            "content-length" in headers
-            or "transfer-encoding" in headers
-            or status in EMPTY
-            or self.method == "HEAD"
-        )
-        if not request.content.is_eof() and EXPECT in request.headers:
-            ends = False  # what comes next may be a request, or the body that was announced
-        self.keep_alive = ends and request.keep_alive and not self._drain.begun
+        self.keep_alive = not self._drain.begun and may_stay(request, status, headers)
         if not self.keep_alive:
             headers = {**headers, "connection": "close"}
         elif request.version < HttpVersion11:
             headers = {**headers, "connection": "keep-alive"}
         head = head_bytes(status, headers)
+        request.begun = True
         self.status = status
         length = headers.get("content-length")
         self._promised = None if length is None else int(length)
@@ -238,6 +231,14 @@ class Exchange:
             "bytes_out": self._sent,
         }
         return fields if self.detail is None else fields | {"detail": self.detail}
+
+
+def may_stay(request: Request, status: int, headers: Mapping[str, str]) -> bool:
+    """Whether another request may follow: it is plain where this one and its answer end."""
+    if not request.content.is_eof() and EXPECT in request.headers:
+        return False  # what comes next may be a request, or the body that was announced
+    ends = "content-length" in headers or "transfer-encoding" in headers or status in EMPTY
+    return request.keep_alive and (ends or request.method == "HEAD")
 
 
 def level_of(status: int) -> int:

@@ -27,7 +27,7 @@ class IncomingBody:
 
         None, and nothing taken, where it has to be waited for, or goes by a pace.
         """
-        paced = self._pacer is not None and self._pacer.allowance is not None
+        paced = self._pacer is not None and self._pacer.account is not None
         if self.length is None or self.length > most or paced or not self._content.is_eof():
             return None
         if hdrs.EXPECT in self._request.headers or self._content.exception() is not None:
@@ -49,7 +49,7 @@ class IncomingBody:
 
     async def _let(self, size: int, pacer: Pacer) -> int:
         """How many of these bytes may go on. Nobody waits for the end of a body that has none."""
-        if pacer.allowance is None or self._breaks_off():
+        if pacer.account is None or self._breaks_off():
             return size
         return await pacer.spend(size, self._breaks_off)
 

@@ -10,21 +10,37 @@ from pannier_gateway.api.turns import Turns
 
 
 class Request:
-    """One request; `keep_alive` is whether its client would send another."""
+    """One request; `last` says that its client will not send another, `begun` that something of its
+    answer is sent."""
 
-    __slots__ = ("connection", "content", "headers", "keep_alive", "method", "raw_path", "version")
+    __slots__ = (
+        "begun",
+        "connection",
+        "content",
+        "headers",
+        "last",
+        "method",
+        "raw_path",
+        "version",
+    )
 
     def __init__(self, message: RawRequestMessage, content: StreamReader, by: Turns) -> None:
+        self.begun = False
         self.connection = by
         self.content = content
         self.headers = message.headers
-        self.keep_alive = not message.should_close
+        self.last = message.should_close
         self.method = message.method
         self.raw_path = message.path
         self.version = message.version
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.raw_path}>"
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether there may be another."""
+        return not (self.last or self.connection.aged)
 
     @property
     def content_length(self) -> int | None:

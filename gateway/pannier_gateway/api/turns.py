@@ -24,9 +24,14 @@ Message = RawRequestMessage | _ErrInfo  # the head of a request, or why there is
 
 
 class Turns(RequestHandler, ABC):
-    """One connection; whoever extends it says how a request is answered."""
+    """One connection; whoever extends it says how a request is answered.
 
-    __slots__ = ("_flow",)
+    Once it has `aged`, the request at hand is its last.
+    """
+
+    __slots__ = ("_flow", "aged")
+
+    aged: bool
 
     @abstractmethod
     async def answered(self, message: Message, body: StreamReader) -> bool:

@@ -7,7 +7,7 @@ from pannier_gateway.codec.budget import MemoryBudget
 from pannier_gateway.codec.compressing import FRAME_SIZE, Compressing, compress_small
 from pannier_gateway.codec.decoding import Decoding, decode_frame, trimmed
 from pannier_gateway.codec.errors import DecodedTooLarge, DecodeError, NoRoom, NotZstd
-from pannier_gateway.codec.measuring import Measuring, measure_small
+from pannier_gateway.codec.measuring import Measured, Measuring, measure_small
 from pannier_gateway.codec.policy import SAMPLE_SIZE, compressible, pays, worthwhile
 from pannier_gateway.codec.seekable import FOOTER_SIZE, Location, SeekTable, SeekTables, table_span
 
@@ -20,6 +20,7 @@ __all__ = [
     "DecodedTooLarge",
     "Decoding",
     "Location",
+    "Measured",
     "Measuring",
     "MemoryBudget",
     "NoRoom",

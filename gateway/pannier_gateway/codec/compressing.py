@@ -28,6 +28,8 @@ class Compressing(Stream):
     what grows with each piece that comes leaves holes behind in memory.
     """
 
+    decodable = True
+
     def __init__(self, body: AsyncIterator[bytes], level: int, executor: Executor) -> None:
         super().__init__(self._compress(body))
         self.original_size = 0  # bytes taken from the body, which are all once this has ended

@@ -18,7 +18,7 @@ import struct
 import sys
 from array import array
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -106,34 +106,43 @@ class SeekTable:
         return f"<SeekTable {len(self._sizes)} frames, {self.original_size} bytes decoded>"
 
 
+class Version(NamedTuple):
+    """The table of one version of an object."""
+
+    etag: str
+    table: SeekTable
+
+
 class SeekTables:
     """The tables last used, so that many ranges of one object read its table once."""
 
     def __init__(self, most: int = _KEPT_BYTES) -> None:
         self.memory = 0  # bytes
         self._most = most
-        self._tables: OrderedDict[Hashable, SeekTable] = OrderedDict()
+        self._versions: OrderedDict[str, Version] = OrderedDict()
 
-    def get(self, version: Hashable) -> SeekTable | None:
-        """The table of that version of an object."""
-        if version in self._tables:
-            self._tables.move_to_end(version)
-        return self._tables.get(version)
+    def get(self, path: str, etag: str | None = None) -> SeekTable | None:
+        """The table of that version of an object; None: of the one kept last."""
+        kept = self._versions.get(path)
+        if kept is None or etag not in (None, kept.etag):
+            return None
+        self._versions.move_to_end(path)
+        return kept.table
 
-    def keep(self, version: Hashable, table: SeekTable) -> None:
+    def keep(self, path: str, etag: str, table: SeekTable) -> None:
         """Remember `table`, and forget as many of those not used for longest as it takes."""
-        self._forget(version)
-        self._tables[version] = table
+        self._forget(path)
+        self._versions[path] = Version(etag, table)
         self.memory += table.memory
         while self.memory > self._most:
-            self._forget(next(iter(self._tables)))
+            self._forget(next(iter(self._versions)))
 
-    def _forget(self, version: Hashable) -> None:
-        if forgotten := self._tables.pop(version, None):
-            self.memory -= forgotten.memory
+    def _forget(self, path: str) -> None:
+        if forgotten := self._versions.pop(path, None):
+            self.memory -= forgotten.table.memory
 
     def __repr__(self) -> str:
-        return f"<SeekTables {len(self._tables)}, {self.memory}/{self._most} bytes>"
+        return f"<SeekTables {len(self._versions)}, {self.memory}/{self._most} bytes>"
 
 
 def table_span(stored_size: int, tail: bytes) -> Span | None:

@@ -15,6 +15,7 @@ FILE = Path(__file__).with_name("crds.yaml")
 
 _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+_LOWERCASE = "a-z, 0-9, '-' and '.', such as my-team.photos"
 _TEXT = Schema(type="string")
 _TEXTS = Schema(type="object", additional_properties=_TEXT)
 _ANYTHING = Schema()
@@ -23,7 +24,7 @@ METADATA = Schema(
     type="object",
     required=("name",),
     properties={
-        "name": Schema(type="string", max_length=253, pattern=_SUBDOMAIN),
+        "name": Schema(type="string", max_length=253, pattern=_SUBDOMAIN, description=_LOWERCASE),
         "namespace": Schema(type="string", max_length=63, pattern=_NAME, default="default"),
         "labels": _TEXTS,
         "annotations": _TEXTS,

@@ -157,7 +157,8 @@ def _supported(kind: Kind) -> str:
 
 def _problems(manifest: _Manifest) -> list[Problem]:
     value, schema = manifest.document.value, manifest.schema
-    found = [*faults(schema, value), *broken(schema, value)]
+    found = list(faults(schema, value))
+    found += broken(schema, value, sound=not found)
     if not found and manifest.kind in core.SCHEMAS:
         found += core.undecodable(manifest.kind, value)
     return [manifest.document.problem(*fault) for fault in found]

@@ -166,7 +166,8 @@ def _text_faults(schema: Schema, value: str) -> Iterator[str]:
     if schema.max_length is not None and len(value) > schema.max_length:
         yield f"Too long: may not be more than {schema.max_length} chars long"
     elif schema.pattern and not _compiled(schema.pattern).search(value):
-        yield f"Invalid value: should match '{schema.pattern}'"
+        meant = f" ({schema.description})" if schema.description else ""
+        yield f"Invalid value: should match '{schema.pattern}'{meant}"
     if schema.format == "date-time" and not _is_date_time(value):
         yield "Invalid value: must be a date and time such as 2026-01-31T12:00:00Z"
 

@@ -1,7 +1,7 @@
 """Where configuration comes from: a file that the operator writes, or manifests rendered here."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from pannier_gateway.config import documents, model, resources
 from pannier_gateway.config.documents import Files
-from pannier_gateway.config.model import GatewayConfig, digest
+from pannier_gateway.config.model import GatewayConfig
 from pannier_gateway.config.problems import ConfigAbsent, ConfigError, ManifestErrors
 from pannier_gateway.config.render import Reason, Verdict, render
 from pannier_gateway.config.resources import Bucket, Manifests, Usecase, changes
@@ -19,7 +19,7 @@ HINT = "--manifests takes manifests"
 log = logging.getLogger("pannier.config")
 
 
-class Refused(Struct, frozen=True):
+class LeftOut(Struct, frozen=True):
     """A resource left out, and why. `usecase`: the name in URLs that nothing answers to for it."""
 
     resource: str
@@ -27,12 +27,30 @@ class Refused(Struct, frozen=True):
     message: str
     usecase: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.resource}: {self.reason}: {self.message}"
+
 
 class Found(Struct, frozen=True):
-    """What a source holds: a configuration, and what had to be left out of it."""
+    """What a source holds: a configuration, and what had to be left out of it.
+
+    Of manifests also what they declare, by kind and name, and the contents of Secrets and
+    ConfigMaps, by `namespace/name` and key.
+    """
 
     config: GatewayConfig
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[LeftOut, ...] = ()
+    declared: Mapping[tuple[type, str], Usecase | Bucket] = {}
+    contents: Mapping[str, Mapping[str, bytes]] = {}
+
+    @property
+    def served(self) -> set[str]:
+        """The resources that were not left out."""
+        every = {f"{kind.__name__} {key}" for kind, key in self.declared}
+        return every - {each.resource for each in self.refused}
+
+
+NOTHING = Found(GatewayConfig(generation=0, buckets={}, usecases={}))
 
 
 class Source(Protocol):
@@ -48,7 +66,9 @@ class Source(Protocol):
 
     def read(self) -> Files: ...
 
-    def parse(self, files: Files) -> Found: ...
+    def parse(self, files: Files, before: Found) -> Found:
+        """What `files` hold, as a change of what has been in force `before`."""
+        ...
 
 
 class ConfigFile:
@@ -71,8 +91,8 @@ class ConfigFile:
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot be read: {error.strerror}") from error
 
-    def parse(self, files: Files) -> Found:
-        ((_, data),) = files
+    def parse(self, files: Files, _: Found) -> Found:
+        ((_name, data),) = files
         try:
             return Found(model.parse(data))
         except ConfigError as error:
@@ -92,44 +112,23 @@ class ManifestSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._last: GatewayConfig | None = None
-        self._resources: dict[tuple[type, str], Usecase | Bucket] = {}
-        self._served: frozenset[str] = frozenset()
-        self.contents: Mapping[str, Mapping[str, bytes]] = {}  # of Secrets, ConfigMaps: name, key
 
     def read(self) -> Files:
         return documents.read(self.path)
 
-    def parse(self, files: Files) -> Found:
+    def parse(self, files: Files, before: Found) -> Found:
         manifests = resources.parse_files(files)
-        found = {(type(each), each.metadata.key): each for each in manifests.resources}
-        self._compare(found)
-        generation = 1 if self._last is None else self._last.generation + 1
+        declared = {(type(each), each.metadata.key): each for each in manifests.resources}
+        kept = before.declared.keys() & declared.keys()
+        if moved := [p for key in kept for p in changes(before.declared[key], declared[key])]:
+            raise ManifestErrors(moved)
+        generation = before.config.generation + 1
         config, verdicts = render(manifests.buckets, manifests.usecases, generation)
         refused = _refused(manifests, verdicts)
-        self._judge(refused)
-        for note in manifests.ignored:
-            log.info("document ignored", extra={"document": note})
-        self._served = frozenset(_name(verdict) for verdict in verdicts if verdict.accepted)
-        self._resources = found
-        self.contents = _contents(manifests)
-        if self._last is None or digest(config) != digest(self._last):
-            self._last = config
-        return Found(self._last, refused)
-
-    def _compare(self, found: dict[tuple[type, str], Usecase | Bucket]) -> None:
-        kept = self._resources.keys() & found.keys()
-        if moved := [p for key in kept for p in changes(self._resources[key], found[key])]:
-            raise ManifestErrors(moved)
-
-    def _judge(self, refused: tuple[Refused, ...]) -> None:
-        if lost := [each for each in refused if each.resource in self._served]:
-            raise ConfigError(
-                "\n".join(f"{each.resource}: {each.reason}: {each.message}" for each in lost)
-            )
-        for each in refused:
-            fields = {"resource": each.resource, "reason": each.reason, "error": each.message}
-            log.warning("resource refused", extra=fields)
+        if lost := [each for each in refused if each.resource in before.served]:
+            raise ConfigError("\n".join(map(str, lost)))
+        _tell(refused, manifests.ignored)
+        return Found(config, refused, declared, _contents(manifests))
 
 
 def source_of(manifests: Path | None, config: Path | None) -> ManifestSource | ConfigFile:
@@ -140,6 +139,14 @@ def source_of(manifests: Path | None, config: Path | None) -> ManifestSource | C
     return ConfigFile(config)
 
 
+def _tell(refused: Iterable[LeftOut], ignored: Iterable[str]) -> None:
+    for each in refused:
+        fields = {"resource": each.resource, "reason": each.reason, "error": each.message}
+        log.warning("resource refused", extra=fields)
+    for note in ignored:
+        log.info("document ignored", extra={"document": note})
+
+
 def _contents(manifests: Manifests) -> dict[str, dict[str, bytes]]:
     """What Buckets may name. Where a Secret and a ConfigMap share a name, the Secret's keys win."""
     secrets, config_maps = manifests.secrets, manifests.config_maps
@@ -147,10 +154,10 @@ def _contents(manifests: Manifests) -> dict[str, dict[str, bytes]]:
     return {name: config_maps.get(name, {}) | secrets.get(name, {}) for name in names}
 
 
-def _refused(manifests: Manifests, verdicts: tuple[Verdict, ...]) -> tuple[Refused, ...]:
+def _refused(manifests: Manifests, verdicts: tuple[Verdict, ...]) -> tuple[LeftOut, ...]:
     in_urls = {f"Usecase {each.metadata.key}": each.wire_name for each in manifests.usecases}
     return tuple(
-        Refused(_name(each), each.reason, each.message, in_urls.get(_name(each)))
+        LeftOut(_name(each), each.reason, each.message, in_urls.get(_name(each)))
         for each in verdicts
         if not each.accepted
     )

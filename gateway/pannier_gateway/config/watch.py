@@ -11,16 +11,16 @@ from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 import watchfiles
+from msgspec.structs import replace
 
 from pannier_gateway.config.documents import Files
 from pannier_gateway.config.model import GatewayConfig, digest
 from pannier_gateway.config.problems import ConfigAbsent, ConfigError
-from pannier_gateway.config.source import Found, Refused, Source
+from pannier_gateway.config.source import NOTHING, Found, LeftOut, Source
 
 log = logging.getLogger("pannier.config")
 
 POLL_SECONDS = 10.0
-NOTHING = Found(GatewayConfig(generation=0, buckets={}, usecases={}))
 
 
 class Observer(Protocol):
@@ -38,8 +38,8 @@ class _Look(NamedTuple):
     outcome: tuple[Found, str] | ConfigError
 
 
-def _look(source: Source, seen: Files | str) -> _Look | None:
-    """What `source` has that was not `seen` already."""
+def _look(source: Source, seen: Files | str, before: Found) -> _Look | None:
+    """What `source` has that was not `seen` already, as a change of what was in force `before`."""
     try:
         files = source.read()
     except ConfigError as error:
@@ -47,7 +47,7 @@ def _look(source: Source, seen: Files | str) -> _Look | None:
     if files == seen:
         return None
     try:
-        found = source.parse(files)
+        found = source.parse(files, before)
     except ConfigError as error:
         return _Look(files, error)
     except Exception as error:  # a bug of ours: whatever a file holds, the last good one stays
@@ -71,11 +71,12 @@ class ConfigWatch:
         self._poll_seconds = poll_seconds
         self._subscribers: list[Callable[[GatewayConfig], None]] = []
         self._reloading = asyncio.Lock()
+        self._nudged = asyncio.Event()
         self._seen: Files | str = ""
         self._found = NOTHING
         self._digest = ""
         self.problem: str | None = None  # why what the source holds now is not in force
-        look = _look(source, self._seen)
+        look = _look(source, self._seen, self._found)
         if look is not None and isinstance(look.outcome, ConfigError) and not source.patient:
             raise look.outcome
         self._take(look)
@@ -89,9 +90,14 @@ class ConfigWatch:
         return self._found.config
 
     @property
-    def refused(self) -> tuple[Refused, ...]:
+    def refused(self) -> tuple[LeftOut, ...]:
         """What had to be left out of `current`."""
         return self._found.refused
+
+    @property
+    def contents(self) -> Mapping[str, Mapping[str, bytes]]:
+        """Of the Secrets and ConfigMaps beside `current`, by `namespace/name` and key."""
+        return self._found.contents
 
     @property
     def digest(self) -> str:
@@ -106,18 +112,29 @@ class ConfigWatch:
         """Follow changes until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow())
+            group.create_task(self._heed_nudges())
             await asyncio.sleep(0)  # its first step: notifications are on
             await self.reload()  # what changed before that
+
+    def nudge(self) -> None:
+        """Have `run` read again now, for whoever will not wait until a change is noticed."""
+        self._nudged.set()
 
     async def reload(self) -> None:
         """Read again; content not seen before is applied or refused, and told once."""
         async with self._reloading:
-            self._take(await asyncio.to_thread(_look, self._source, self._seen))
+            self._take(await asyncio.to_thread(_look, self._source, self._seen, self._found))
 
     async def _follow(self) -> None:
         async with aclosing(self._wakes()) as wakes:
             async for _ in wakes:
                 await self.reload()
+
+    async def _heed_nudges(self) -> None:
+        while await self._nudged.wait():
+            self._nudged.clear()
+            log.info("configuration read again", extra={"path": str(self._source.path)})
+            await self.reload()
 
     def _take(self, look: _Look | None) -> None:
         if look is None:
@@ -156,23 +173,18 @@ class ConfigWatch:
         )
 
     def _apply(self, found: Found, new_digest: str) -> None:
-        self.problem = None
-        if new_digest == self._digest and found.refused == self.refused:
-            log.info("configuration unchanged", extra={"generation": self.current.generation})
+        before, known = self._found, new_digest == self._digest
+        self.problem, self._digest = None, new_digest
+        self._found = replace(found, config=before.config) if known else found
+        fields: dict[str, object] = {"generation": self.current.generation}
+        if known and found.refused == before.refused:
+            log.info("configuration unchanged", extra=fields)
             return
-        changes = difference(self.current, found.config)
-        self._found, self._digest = found, new_digest
-        log.info(
-            "configuration applied",
-            extra={
-                "generation": found.config.generation,
-                "digest": new_digest,
-                "changes": changes,
-            },
-        )
-        self._observer.applied(found.config, new_digest)
+        fields |= {"digest": new_digest, "changes": difference(before.config, self.current)}
+        log.info("configuration applied", extra=fields)
+        self._observer.applied(self.current, new_digest)
         for subscriber in self._subscribers:
-            subscriber(found.config)
+            subscriber(self.current)
 
     def _refuse(self, error: ConfigError) -> None:
         self.problem = str(error)

@@ -5,6 +5,7 @@ from typing import NoReturn
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import StoreUnavailable
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.stores.base import Draft, Listing, Source
 
 
@@ -17,7 +18,7 @@ class AbsentStore:
     def __repr__(self) -> str:
         return f"<AbsentStore: {self._reason}>"
 
-    def open(self, path: str) -> NoReturn:
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> NoReturn:
         self._refuse()
 
     async def head(self, path: str) -> NoReturn:

@@ -1,10 +1,11 @@
 """What a store around another one hands on: everything that it has no part in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.stores.base import Draft, Listing, Page, Reading, Record, Source, Store
 
 
@@ -17,8 +18,10 @@ class StoreAround:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._store!r}>"
 
-    def open(self, path: str) -> AbstractAsyncContextManager[Reading]:
-        return self._store.open(path)
+    def open(
+        self, path: str, ahead: RangeSpec = EVERYTHING
+    ) -> AbstractAsyncContextManager[Reading]:
+        return self._store.open(path, ahead)
 
     async def head(self, path: str) -> Record:
         return await self._store.head(path)
@@ -49,10 +52,10 @@ class OpeningAround:
 
     _opening: AbstractAsyncContextManager[Reading]
 
-    async def __aexit__(
+    def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> bool | None:
-        return await self._opening.__aexit__(kind, error, trace)
+    ) -> Coroutine[object, object, bool | None]:
+        return self._opening.__aexit__(kind, error, trace)

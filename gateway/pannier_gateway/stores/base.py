@@ -8,17 +8,24 @@ Beside what it says of itself, any method may raise StoreUnavailable or Damaged.
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from pannier.protocol.expiration import Policy
+from pannier_gateway import moments
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions, Validators
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.span import Span
 
 Buffer = bytes | memoryview
 
-_ETAG = re.compile(r"[!#-~]*")
+_ETAG = r"[!#-~]*"
+
+Moment = Annotated[int, Meta(ge=0, le=moments.LAST)]
+Amount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+ETag = Annotated[str, Meta(pattern=rf"^{_ETAG}\Z")]
+"""What is read from elsewhere is held to these, where it is decoded."""
 
 
 class Attributes(Struct, frozen=True, omit_defaults=True):
@@ -27,11 +34,11 @@ class Attributes(Struct, frozen=True, omit_defaults=True):
     content_type: str = "application/octet-stream"
     encoding: Literal["zstd"] | None = None
     by_client: bool = False  # the encoding is the client's own: the bytes are as it sent them
-    original_size: int | None = None  # bytes before encoding; None: not encoded, or not known
+    original_size: Amount | None = None  # bytes before encoding; None: not encoded, or not known
     foreign_encoding: str | None = None  # that others gave it: told to readers, never decoded
     decodable: bool = True  # False: the encoding takes more memory to decode than readers get
     policy: Policy = "manual"
-    after: int | None = None  # of the policy, in microseconds
+    after: Amount | None = None  # of the policy, in microseconds
     origin: str | None = None
     filename: str | None = None
     custom: dict[str, str] = {}
@@ -49,10 +56,10 @@ class Record(Struct, frozen=True):
     """What a store knows of an object. `size` is of the stored bytes; `etag` names this version."""
 
     path: str
-    size: int
-    etag: str
-    created: int
-    expires: int | None
+    size: Amount
+    etag: ETag
+    created: Moment
+    expires: Moment | None
     attributes: Attributes
 
     @property
@@ -112,8 +119,14 @@ class Reading(Protocol):
 class Store(Protocol):
     """Keeps objects."""
 
-    def open(self, path: str) -> AbstractAsyncContextManager[Reading]:
-        """Hold an object open. Raises ObjectNotFound."""
+    def open(
+        self, path: str, ahead: RangeSpec = EVERYTHING
+    ) -> AbstractAsyncContextManager[Reading]:
+        """Hold an object open. Raises ObjectNotFound.
+
+        `ahead`: the stored bytes that will most likely be read, for stores that are asked anew for
+        others; it changes nothing about what can be read.
+        """
         ...
 
     async def head(self, path: str) -> Record:
@@ -161,7 +174,7 @@ class Sweepable(Protocol):
 
 def is_etag(text: str) -> bool:
     """Whether an answer can hold it between quotes (RFC 9110, section 8.8.3; ASCII alone)."""
-    return bool(_ETAG.fullmatch(text))
+    return bool(re.fullmatch(_ETAG, text))
 
 
 def encoded_etag(etag: str) -> str:

@@ -10,9 +10,6 @@ from pannier_gateway.stores.tenancy import Losable, Replaceable, Tenancy
 
 log = logging.getLogger("pannier.store")
 
-FIRST_PAUSE = 2.0  # seconds
-LONGEST_PAUSE = 30.0
-
 S = TypeVar("S", bound=Losable)
 
 
@@ -66,12 +63,3 @@ class Buckets(Generic[S]):
                 log.error("bucket not served", extra={"bucket": key, "error": absence.reason})
         for key in self.stores.keys() & before.absent.keys():
             log.info("bucket served again", extra={"bucket": key})
-
-
-def pause(tries: int, chance: float) -> float:
-    """Seconds until Buckets are tried again that could not be opened so many times in a row.
-
-    Twice as long each time; `chance`, from 0 to 1, keeps gateways from trying all at once.
-    """
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(tries, 10))
-    return longest * (1 + chance) / 2

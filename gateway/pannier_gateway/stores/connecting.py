@@ -5,14 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
-from urllib.parse import SplitResult
+from urllib.parse import SplitResult, urlsplit
 
 from pannier_gateway.config.model import BucketConfig, ResilienceConfig
 from pannier_gateway.errors import (
-    PannierError,
-    StoreMisanswered,
     StoreRefused,
-    StoreTimedOut,
     StoreUnavailable,
 )
 from pannier_gateway.stores.secrets import Secrets
@@ -21,14 +18,9 @@ from pannier_gateway.tls.sides import ClientSide
 from pannier_gateway.tls.trust import Trust, Trusts
 from pannier_gateway.upstream.connection import Patience
 from pannier_gateway.upstream.errors import (
-    AnswerCut,
     AnswerMalformed,
-    AnswerTooLong,
-    ConnectTimedOut,
     ExchangeError,
-    FirstByteTimedOut,
     NoAnswer,
-    ProgressTimedOut,
     TlsFailed,
 )
 from pannier_gateway.upstream.pool import PORTS, Endpoint, Pool
@@ -40,6 +32,16 @@ class Entrance(NamedTuple):
 
     host: str
     pool: Pool
+
+
+def taken_apart(url: str) -> SplitResult:
+    """Raises StoreUnavailable for a URL of no place."""
+    try:
+        place = urlsplit(url)
+        _ = place.port
+    except ValueError as error:
+        raise StoreUnavailable(f"{url!r} is no URL: {error}: check endpoints") from error
+    return place
 
 
 def endpoint_of(config: BucketConfig, url: SplitResult, host: str, secrets: Secrets) -> Endpoint:
@@ -85,22 +87,6 @@ async def attempt(endpoint: Endpoint, context: ssl.SSLContext) -> None:
         raise StoreUnavailable(f"newer certificates can't be tried: {error}") from error
     finally:
         pool.close()
-
-
-def broken(place: str, error: ExchangeError, speaks: str, check: str) -> PannierError:
-    """The error for an exchange with `place` that came to no answer of what `speaks` that way;
-    `check` is what to look at."""
-    match error:
-        case ConnectTimedOut() | FirstByteTimedOut() | ProgressTimedOut():
-            return StoreTimedOut(f"{place}: {error}")
-        case TlsFailed():
-            return StoreRefused(f"{place}: {error}: {advice(error.__cause__)}")
-        case AnswerMalformed() | AnswerTooLong():
-            return StoreMisanswered(f"{place} does not answer as {speaks} does: {error}: {check}")
-        case AnswerCut():
-            return StoreUnavailable(f"{place} broke off: {error}")
-        case _:
-            return StoreUnavailable(f"{place} can't be reached: {error}: {check}")
 
 
 def patience_of(resilience: ResilienceConfig) -> Patience:

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import PannierError
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.stores.around import OpeningAround
 from pannier_gateway.stores.base import Draft, Listing, Page, Reading, Record, Source, Store
 
@@ -26,8 +27,8 @@ class CountedStore:
     def __repr__(self) -> str:
         return f"<CountedStore {self._store!r}>"
 
-    def open(self, path: str) -> "TimedOpening":
-        return TimedOpening(self._store.open(path), self._observe)
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> "TimedOpening":
+        return TimedOpening(self._store.open(path, ahead), self._observe)
 
     async def head(self, path: str) -> Record:
         with self._timed("head"):

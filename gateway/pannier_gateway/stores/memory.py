@@ -7,6 +7,7 @@ from itertools import count
 from pannier_gateway.clock import Clock, system_clock
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions, check_write
 from pannier_gateway.errors import ObjectExpired, ObjectNotFound, PreconditionFailed
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import (
     Buffer,
@@ -47,7 +48,7 @@ class MemoryStore:
         return f"<MemoryStore {len(self._objects)} objects>"
 
     @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[MemoryReading]:
+    async def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> AsyncIterator[MemoryReading]:
         yield self._alive(path)
 
     async def head(self, path: str) -> Record:

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from msgspec.structs import replace
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.span import Span
 from pannier_gateway.stores.around import OpeningAround
 from pannier_gateway.stores.base import (
@@ -30,8 +31,8 @@ class PrefixedStore:
     def __repr__(self) -> str:
         return f"<PrefixedStore {self._prefix} of {self._store!r}>"
 
-    def open(self, path: str) -> "PrefixedOpening":
-        return PrefixedOpening(self._store.open(self._prefix + path), self._shown)
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> "PrefixedOpening":
+        return PrefixedOpening(self._store.open(self._prefix + path, ahead), self._shown)
 
     async def head(self, path: str) -> Record:
         return self._shown(await self._store.head(self._prefix + path))

@@ -38,7 +38,10 @@ class MountedSecrets:
                 continue
             except OSError as error:
                 raise StoreRefused(f"{folder / name / key} can't be read: {error}") from error
-        raise StoreRefused(f"there is no {self._folder / name / key}: mount it (--secrets-dir)")
+        raise StoreRefused(
+            f"there is no {self._folder / name / key}: create the Secret {name} with key {key}, "
+            "and have it mounted there (--secrets-dir)"
+        )
 
 
 class ManifestSecrets:

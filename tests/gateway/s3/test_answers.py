@@ -14,6 +14,7 @@ from pannier_gateway.errors import (
     StoreTimedOut,
     StoreUnavailable,
 )
+from pannier_gateway.stores.exchanging import broken
 from pannier_gateway.stores.s3.answers import (
     Listed,
     NotXml,
@@ -24,7 +25,7 @@ from pannier_gateway.stores.s3.answers import (
     refusal,
     upload_id,
 )
-from pannier_gateway.stores.s3.refusals import broken, refused
+from pannier_gateway.stores.s3.refusals import S3, refused
 from pannier_gateway.upstream.errors import (
     AnswerCut,
     AnswerMalformed,
@@ -148,7 +149,7 @@ def test_a_busy_store_is_asked_again_when_it_says() -> None:
     ],
 )
 def test_broken_exchanges_are_told_apart(error: ExchangeError, status: int) -> None:
-    told = broken(PLACE, error)
+    told = broken(PLACE, error, S3)
 
     assert told.status == status
     assert PLACE in str(told)

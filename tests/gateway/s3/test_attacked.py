@@ -204,8 +204,8 @@ async def test_a_part_that_nobody_asked_for_is_not_taken_for_the_whole() -> None
         async with store_at(server) as store, at_the_door(store) as url:
             found = await asyncio.to_thread(exchange, url, "GET", "/v1/objects/attachments/_/k")
 
-    assert found.status == 500
-    assert "gave 3 of 1000 bytes" in found.detail
+    assert found.status == 502
+    assert "gives 3 bytes (bytes 0-2/1000) of the 1000" in found.detail
 
 
 async def test_what_can_not_be_read_can_be_deleted() -> None:

@@ -69,7 +69,7 @@ async def test_half_a_pair_leaves_the_last_good_one_in_force(
 async def test_a_missing_secret_is_named(tmp_path: Path) -> None:
     source = FromSecret(MountedSecrets(tmp_path), "lost", "id", "secret")
 
-    with pytest.raises(StoreRefused, match="lost/id"):
+    with pytest.raises(StoreRefused, match="lost/id: create the Secret lost with key id,"):
         await source.current()
 
 

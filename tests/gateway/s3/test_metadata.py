@@ -1,37 +1,41 @@
 """What is kept beside the bytes, as headers and back."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pannier_gateway.errors import BadRequest, Damaged
+from pannier_gateway.moments import LAST
 from pannier_gateway.stores.base import Attributes, Record
 from pannier_gateway.stores.s3.metadata import (
     MOST,
     OURS,
     headers_of,
-    seconds_of,
+    moment_of,
     stored_object,
     weight,
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-TIMES = st.integers(0, 1 << 60)
+AMOUNTS = st.integers(0, 2**63 - 1)
+TIMES = st.integers(0, LAST)
 ATTRIBUTES = st.builds(
     Attributes,
     content_type=st.sampled_from(["text/plain", "application/octet-stream", "", "té xt", " x"]),
     encoding=st.just("zstd"),
     by_client=st.booleans(),
-    original_size=st.none() | TIMES,
+    original_size=st.none() | AMOUNTS,
     decodable=st.booleans(),
     policy=st.sampled_from(["manual", "ttl", "tti"]),
-    after=st.none() | TIMES,
+    after=st.none() | AMOUNTS,
     origin=st.none() | TEXT,
     filename=st.none() | TEXT,
     custom=st.dictionaries(st.from_regex(r"[a-z0-9_.-]{1,12}", fullmatch=True), TEXT, max_size=5),
 )
 RECORDS = st.builds(
-    Record, st.just("p"), TIMES, st.just("e1"), TIMES, st.none() | TIMES, ATTRIBUTES
+    Record, st.just("p"), AMOUNTS, st.just("e1"), TIMES, st.none() | TIMES, ATTRIBUTES
 )
 FOREIGN = {"content-length": "5", "etag": '"abc"', "last-modified": "Tue, 14 Nov 2023 22:13:20 GMT"}
 
@@ -114,8 +118,22 @@ def test_the_size_of_a_part_is_that_of_the_whole() -> None:
     assert stored_object("p", headers).record.size == 1234
 
 
+def ours(**said: object) -> dict[str, str]:
+    """What is kept beside an object, with this in place of what we would have said."""
+    return {**FOREIGN, OURS: json.dumps({"etag": "e1", "created": 5} | said)}
+
+
 @pytest.mark.parametrize(
-    "headers", [{**FOREIGN, OURS: "z:!"}, {**FOREIGN, OURS: "{}"}, {"etag": '"abc"'}]
+    "headers",
+    [
+        {**FOREIGN, OURS: "z:!"},
+        {**FOREIGN, OURS: "{}"},
+        {"etag": '"abc"'},
+        *(ours(created=moment) for moment in (-1, 2**62, 253_402_300_800 * 10**6, 0.5)),
+        *(ours(expires=moment) for moment in (-1, 2**62)),
+        *(ours(**{name: amount}) for name in ("after", "original_size") for amount in (-1, 2**63)),
+        ours(etag="e1\n"),
+    ],
 )
 def test_a_description_that_is_none_is_damage(headers: dict[str, str]) -> None:
     with pytest.raises(Damaged):
@@ -123,4 +141,4 @@ def test_a_description_that_is_none_is_damage(headers: dict[str, str]) -> None:
 
 
 def test_what_is_no_date_is_long_ago() -> None:
-    assert seconds_of("yesterday") == seconds_of("") == 0
+    assert moment_of("yesterday") == moment_of("") == 0

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from pannier_gateway.errors import Overloaded, TooLarge
+from pannier_gateway.errors import TooLarge
 from pannier_gateway.metrics import ResilienceMetrics
 from pannier_gateway.resilience.spool import SpoolLimits
 from pannier_gateway.resilience.stack import PARTS, Resilience, Shared
@@ -85,7 +85,7 @@ async def test_a_part_that_there_is_no_room_for_is_refused_and_nothing_of_it_sta
         shared = Shared(metrics, lambda: 0.0, threads, tmp_path)
         shared.parts.limits = SpoolLimits(10, 10, 10, 10)
         async with Parts(Pieces([9, 9, 9]), Resilience("bucket", shared).keep) as parts:
-            with pytest.raises(Overloaded, match="no room"):
+            with pytest.raises(TooLarge, match="--spool-size"):
                 await parts.next()
 
         assert (shared.parts.memory, shared.parts.disk) == (0, 0)

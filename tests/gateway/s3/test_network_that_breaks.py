@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from socket import MSG_PEEK, SO_RCVBUF, SOL_SOCKET
 from urllib.request import urlopen
 
 import pytest
@@ -16,9 +17,10 @@ import pytest
 from pannier import Client, NotFound
 from pannier_gateway.threads import in_thread
 from support import example
-from support.engines import Engine, make_bucket, unfinished_uploads, versitygw
+from support.engines import Engine, client, make_bucket, unfinished_uploads, versitygw
 from support.faultproxy import FaultProxy, Trouble
 from support.gateway import Gateway, running_gateway
+from support.wire import CutOff, Wire, head
 
 pytestmark = [pytest.mark.slow, pytest.mark.engines]
 
@@ -26,6 +28,8 @@ MIB = 1 << 20
 NOISE = random.Random(8650).randbytes(24 * MIB)
 SIZES = (1000, 1000, 16_000, 300_000, MIB, 10 * MIB)
 USERS, OPERATIONS = 6, 40
+TARGET = "/v1/objects/attachments/_/k"
+CALM = Trouble(resets=0.0, stalls=0.0)
 TROUBLE = Trouble(resets=0.8, within=16 * MIB, stalls=0.002, stall_seconds=1.0)
 
 
@@ -143,3 +147,38 @@ async def test_uploads_outlive_the_death_of_their_store(
             assert not any(each.done() for each in uploading)
         with versitygw(engine.folder, engine.port):
             assert await asyncio.gather(*uploading) == bodies
+
+
+@pytest.mark.parametrize("overwritten", [True, False], ids=["overwritten", "the same"])
+async def test_a_download_that_breaks_off_goes_on_with_the_same_object_or_not_at_all(
+    engine: Engine, users: ThreadPoolExecutor, tmp_path: Path, overwritten: bool
+) -> None:
+    newer = NOISE[::-1]
+
+    def begin(wire: Wire) -> None:
+        """Have the download on its way, with more to come than fits into all sockets together."""
+        assert wire.ask("PUT", TARGET, body=NOISE).status == 200
+        wire.sock.setsockopt(SOL_SOCKET, SO_RCVBUF, 1 << 16)
+        wire.send(head("GET", TARGET))
+        wire.sock.recv(1, MSG_PEEK)
+        if overwritten:
+            (stored,) = client(engine).list_objects_v2(Bucket="objects", Prefix="att")["Contents"]
+            client(engine).put_object(Bucket="objects", Key=stored["Key"], Body=newer)
+
+    def end(wire: Wire) -> bytes:
+        try:
+            return wire.answer().body
+        except CutOff as cut:
+            return cut.body
+
+    async with FaultProxy.run(engine.port, CALM, random.Random(1)) as proxy:
+        with gateway_over(tmp_path, proxy.port) as gateway, Wire(gateway.url) as wire:
+            await in_thread(users, partial(begin, wire))
+            await proxy.down()
+            await proxy.up()
+            body = await in_thread(users, partial(end, wire))
+            resumed = await in_thread(users, partial(total, gateway, "pannier_resumes_total"))
+
+    assert resumed > 0
+    assert NOISE.startswith(body)
+    assert (len(body) < len(NOISE)) == overwritten

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from pannier_gateway.errors import StoreBusy, StoreMisanswered, StoreUnavailable
 from pannier_gateway.stores.provision import Endpoints
-from pannier_gateway.stores.s3.bucket import S3Bucket
-from pannier_gateway.stores.s3.probe import FINDINGS, Probe, Promise, Unblamed
+from pannier_gateway.stores.s3.bucket import NO_HEADERS, Headers, S3Bucket
+from pannier_gateway.stores.s3.probe import BODIES, FINDINGS, ROUNDS, Probe, Promise, Unblamed
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.engines import (
@@ -25,9 +25,11 @@ from support.engines import (
     unfinished_uploads,
 )
 from support.faultproxy import FaultProxy, Hazard
-from support.faulty import busy, silent, unreachable
+from support.faulty import broken_off, busy, silent, unreachable
 
 pytestmark = pytest.mark.slow
+
+BEGUN_FOR_TAGS = 2  # uploads in parts
 
 
 def keys(engine: Engine, bucket: S3Bucket) -> list[str]:
@@ -40,6 +42,22 @@ async def test_a_strict_engine_is_found_to_be_what_it_is(strict: Engine, bucket:
 
     assert keys(strict, bucket) == []
     assert unfinished_uploads(strict, bucket.name) == set()
+
+
+async def test_an_engine_that_tells_who_deleted_is_found_to(
+    bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of those at hand does; Amazon's says that nothing is there."""
+    delete = bucket.delete
+
+    async def telling(key: str, headers: Headers = NO_HEADERS) -> None:
+        if headers:
+            await bucket.head(key)
+        await delete(key, headers)
+
+    monkeypatch.setattr(bucket, "delete", telling)
+
+    assert await Probe(bucket, OWN).traits() == replace(VERSITYGW, delete_once=True)
 
 
 async def test_what_was_found_is_remembered_in_the_bucket(strict: Engine, bucket: S3Bucket) -> None:
@@ -82,6 +100,40 @@ async def test_connections_that_end_do_not_make_it_begin_anew(
 
     assert found == VERSITYGW
     assert proxy.resets > 3
+
+
+@pytest.mark.parametrize("cut", [0, 3])
+async def test_an_upload_that_can_not_begin_is_begun_again_alone(
+    bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    """The others of its crowd have begun by then, and wait."""
+    begun: list[str] = []
+    begin = bucket.begin_upload
+
+    async def cut_off(key: str, *rest: Any, **named: Any) -> str:
+        begun.append(key)
+        if len(begun) <= cut:
+            raise broken_off()
+        return await begin(key, *rest, **named)
+
+    monkeypatch.setattr(bucket, "begin_upload", cut_off)
+
+    assert (await Probe(bucket, OWN).traits()).complete
+    assert len(begun) == 2 * ROUNDS * len(BODIES) + BEGUN_FOR_TAGS + cut
+
+
+async def test_a_probe_waits_for_those_whom_it_has_given_up(
+    strict: Engine, bucket: S3Bucket
+) -> None:
+    hazard = Hazard(resets=0.1, stalls=0.02, stall_seconds=0.3)
+    async with FaultProxy.run(strict.port, hazard, Random(2)) as proxy:
+        pool = Pool(Endpoint("127.0.0.1", proxy.port))
+        await Promise(bucket_of(strict, bucket.name, pool), OWN, read_only=False)()
+        left = keys(strict, bucket)
+        pool.close()
+        await asyncio.sleep(0.3)
+
+    assert left == keys(strict, bucket) == [f"{OWN}{FINDINGS}"]
 
 
 async def test_an_engine_that_comes_late_is_asked_again(strict: Engine, bucket: S3Bucket) -> None:
@@ -158,5 +210,7 @@ def failing(error: Exception) -> Callable[..., Awaitable[None]]:
 
 
 def test_weaknesses_are_told_in_words() -> None:
-    assert replace(VERSITYGW, lifecycle=True).weaknesses == []
+    told = replace(VERSITYGW, lifecycle=True)
+    assert told.weaknesses == ["two who delete at once may both be told that there was one"]
+    assert replace(told, delete_once=True).weaknesses == []
     assert len(Traits().weaknesses) == 7

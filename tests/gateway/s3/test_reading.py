@@ -13,8 +13,8 @@ from pannier_gateway.codec.workers import Workers
 from pannier_gateway.downloads import read_table
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Reading
+from pannier_gateway.stores.remote import AT_ONCE, LAST
 from pannier_gateway.stores.s3.bucket import S3Bucket
-from pannier_gateway.stores.s3.reading import LAST, WHOLE
 from support.engines import VERSITYGW, store_of
 from support.stores import put
 
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.slow
 BODY = random.Random(3).randbytes(300_000)
 SIZE = len(BODY)
 ALL = ["all"]
-END = [f"bytes={SIZE - WHOLE}-{SIZE - 1}"]
-BEFORE_END = SIZE - WHOLE - 1
+END = [f"bytes={SIZE - AT_ONCE}-{SIZE - 1}"]
+BEFORE_END = SIZE - AT_ONCE - 1
 
 
 @pytest.fixture
@@ -51,10 +51,11 @@ async def part(reading: Reading, start: int, stop: int) -> bytes:
         ([(0, SIZE)], ALL),
         ([(0, 10)], ALL),
         ([(7, 7)], ALL),
-        ([(5, 10)], [*ALL, "bytes=5-9"]),
+        ([(5, 10)], ALL),
+        ([(AT_ONCE + 1, AT_ONCE + 5)], [*ALL, f"bytes={AT_ONCE + 1}-{AT_ONCE + 4}"]),
         ([(SIZE - 9, SIZE)], ALL + END),
-        ([(SIZE - 9, SIZE), (SIZE - 2_000, SIZE), (5, 10)], [*ALL, *END, "bytes=5-9"]),
-        ([(SIZE - 9, SIZE), (SIZE - WHOLE, SIZE - 9), (0, SIZE)], ALL + END),
+        ([(SIZE - 9, SIZE), (SIZE - 2_000, SIZE), (5, 10)], ALL + END),
+        ([(SIZE - 9, SIZE), (SIZE - AT_ONCE, SIZE - 9), (0, SIZE)], ALL + END),
         ([(SIZE - 9, SIZE), (BEFORE_END, SIZE)], [*ALL, *END, f"bytes={BEFORE_END}-{SIZE - 1}"]),
         ([(SIZE - LAST - 1, SIZE)], [*ALL, f"bytes={SIZE - LAST - 1}-{SIZE - 1}"]),
     ],
@@ -88,10 +89,10 @@ async def test_a_seek_table_is_read_in_one_request(bucket: S3Bucket, asked: list
 
 async def test_a_small_object_is_asked_for_once(bucket: S3Bucket, asked: list[str]) -> None:
     store = store_of(bucket, VERSITYGW)
-    await put(store, "k", BODY[:WHOLE])
+    await put(store, "k", BODY[:AT_ONCE])
 
     async with store.open("k") as reading:
-        assert await part(reading, WHOLE - 9, WHOLE) == BODY[WHOLE - 9 : WHOLE]
+        assert await part(reading, AT_ONCE - 9, AT_ONCE) == BODY[AT_ONCE - 9 : AT_ONCE]
         assert await part(reading, 5, 10) == BODY[5:10]
 
     assert asked == ALL

@@ -20,12 +20,13 @@ from pannier_gateway.errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Attributes, Listing
 from pannier_gateway.stores.connecting import Entrance
 from pannier_gateway.stores.s3 import S3Store
 from pannier_gateway.stores.s3.bodies import encoded
-from pannier_gateway.stores.s3.bucket import S3Bucket
+from pannier_gateway.stores.s3.bucket import S3Bucket, Unmet
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.engines import OWN, bucket_at, store_of
@@ -75,6 +76,15 @@ def listing(*keys: str, more: bool = False) -> bytes:
     return answer("200 OK", f"<ListBucketResult>{head}{listed}</ListBucketResult>".encode())
 
 
+FAR = 200_000  # further on than anybody would read to get there
+
+
+def part(first: int, last: int, tag: str = "e1", size: int = len(BODY)) -> bytes:
+    """Bytes of BODY from FAR on."""
+    told = f"content-range: bytes {FAR + first}-{FAR + last}/{size}"
+    return found(BODY[FAR + first : FAR + last + 1], told, tag=tag, status="206 Partial")
+
+
 async def test_a_body_that_is_cut_never_ends_like_a_whole_one() -> None:
     with serving((found()[:-1000],)) as server:
         async with store_at(server) as store:
@@ -97,13 +107,12 @@ async def test_a_body_that_fails_its_checksum_never_ends(size: int) -> None:
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
-        (found(BODY[5:10], "content-range: bytes 4-8/256000", status="206 Partial"), Damaged),
-        (found(BODY[5:10], "content-range: bytes 5-9/256001", status="206 Partial"), Damaged),
-        (found(BODY), Damaged),
-        (
-            found(BODY[5:10], "content-range: bytes 5-9/256000", tag="e2", status="206 Partial"),
-            ObjectReplaced,
-        ),
+        (part(4, 8), StoreMisanswered),
+        (part(5, 9, size=256_001), StoreMisanswered),
+        (found(BODY[:5], status="206 Partial"), StoreMisanswered),
+        (found(BODY[1:]), StoreMisanswered),
+        (part(5, 9, tag="e2"), ObjectReplaced),
+        (found(tag="e2"), ObjectReplaced),
         (told("PreconditionFailed", "412 Precondition Failed"), ObjectReplaced),
         (told("NoSuchKey", "404 Not Found"), ObjectReplaced),
         (told("SlowDown", "503 Slow Down"), StoreUnavailable),
@@ -115,10 +124,31 @@ async def test_a_range_is_exactly_that_of_the_version_held_open(
     with serving((found(),), (reply,)) as server:
         async with store_at(server) as store, store.open("k") as reading:
             with pytest.raises(error):
-                _ = [piece async for piece in reading.chunks(Span(5, 10))]
+                _ = [piece async for piece in reading.chunks(Span(FAR + 5, FAR + 10))]
 
     assert server.requests[1].headers["if-match"] == '"e1"'
-    assert server.requests[1].headers["range"] == "bytes=5-9"
+    assert server.requests[1].headers["range"] == f"bytes={FAR + 5}-{FAR + 9}"
+
+
+async def test_a_store_that_knows_no_ranges_is_read_up_to_them() -> None:
+    with serving((found(),), (found(),), (found(),)) as server:
+        async with store_at(server) as store:
+            for ahead in (EVERYTHING, RangeSpec(FAR + 5, FAR + 9)):
+                async with store.open("k", ahead) as reading:
+                    pieces = reading.chunks(Span(FAR + 5, FAR + 10))
+                    assert b"".join([bytes(each) async for each in pieces]) == BODY[FAR + 5 :][:5]
+
+    assert len(server.requests) == 3
+
+
+async def test_a_condition_that_does_not_hold_costs_no_connection() -> None:
+    with serving((told("PreconditionFailed", "412 Precondition Failed"), DONE)) as server:
+        async with bucket_on(server) as bucket:
+            with pytest.raises(Unmet):
+                await bucket.put("k", b"x", {"if-none-match": "*"})
+            await bucket.put("k", b"x", {})
+
+    assert server.connections == 1
 
 
 async def test_every_body_goes_with_its_checksum() -> None:

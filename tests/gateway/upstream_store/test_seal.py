@@ -7,6 +7,7 @@ import pytest
 from awscrt.checksums import crc64nvme
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pannier_gateway.errors import BadRequest
 from pannier_gateway.sealed import AT_ONCE, HELD_BACK, Sealed
@@ -125,6 +126,25 @@ def test_records_and_pages_come_back_as_they_were() -> None:
 
     assert records.read(records.written(RECORD)) == RECORD
     assert records.read_page(records.written_page(page)) == page
+
+
+ODD = [
+    replace(RECORD, created=-1),
+    replace(RECORD, created=2**62),
+    replace(RECORD, expires=2**62),
+    replace(RECORD, size=-1),
+    replace(RECORD, etag="e\n"),
+    replace(RECORD, attributes=Attributes(after=-1)),
+    replace(RECORD, attributes=Attributes(original_size=2**63)),
+]
+
+
+@pytest.mark.parametrize("record", ODD)
+def test_a_record_that_no_store_has_is_not_taken_alone_or_in_a_page(record: Record) -> None:
+    with pytest.raises(records.Unreadable):
+        records.read(records.written(record))
+    with pytest.raises(records.Unreadable):
+        records.read_page(records.written_page(Page((record,))))
 
 
 @pytest.mark.parametrize("text", ["", "1", "!!!", "AAAA", records.written(RECORD)[:-4]])

@@ -9,7 +9,7 @@ from pannier.protocol.target import Target, parse_target
 from pannier_gateway.api.exchange import Exchange
 from pannier_gateway.api.objectstore.gateways import KEPT_COLLECTION, KEPT_OBJECT, absence
 from pannier_gateway.api.objectstore.operations import COLLECTION, JSON, OBJECT, Operations
-from pannier_gateway.api.objectstore.replies import failure_body
+from pannier_gateway.api.objectstore.replies import Headers, failure_body
 from pannier_gateway.api.request import Request
 from pannier_gateway.catalog import Catalog
 from pannier_gateway.drain import Drain
@@ -31,7 +31,6 @@ log = logging.getLogger("pannier.api")
 
 TEXT = {"content-type": "text/plain; charset=utf-8"}
 UNPACED = ("HEAD", "DELETE")  # methods that bytes are no matter to
-WORDLESS = (ObjectNotFound, RangeNotSatisfiable)  # the protocol gives these no body
 
 Admit = Callable[[asyncio.BaseTransport | None, str], None]
 """Raises NotPermitted where who is at the other end may not touch that usecase."""
@@ -116,29 +115,32 @@ class Door:
         exchange.ordinary, exchange.detail = error.ordinary, str(error)
         if isinstance(error, ObjectExpired):
             self._metrics.expired.labels(exchange.usecase).inc()
-        body = b"" if isinstance(error, WORDLESS) else failure_body(error)
-        headers = refusal_headers(error)
-        if isinstance(error, ObjectNotFound) and records.HEADER in exchange.request.headers:
-            headers = absence(error)
-        await exchange.send(error.status, headers, body)
+        await exchange.send(error.status, *refusal(error, exchange.request))
 
 
 def operations_for(request: Request, target: Target) -> Operations:
     """What is offered there: to gateways their own."""
-    if records.HEADER in request.headers:
+    if of_gateway(request):
         return KEPT_COLLECTION if target.key is None else KEPT_OBJECT
     return COLLECTION if target.key is None else OBJECT
 
 
-def refusal_headers(error: PannierError) -> dict[str, str]:
+def of_gateway(request: Request) -> bool:
+    return records.HEADER in request.headers
+
+
+def refusal(error: PannierError, request: Request) -> tuple[Headers, bytes]:
+    """Headers and body; the protocol gives no body to what is not there."""
     match error:
-        case MethodNotAllowed():
-            return JSON | {"allow": ", ".join(error.allowed)}
         case ObjectNotFound():
-            return {}
+            return absence(error) if of_gateway(request) else {}, b""
         case RangeNotSatisfiable():
-            return {"content-range": content_range(None, error.size), "accept-ranges": "bytes"}
+            size = content_range(None, error.size)
+            return {"content-range": size, "accept-ranges": "bytes"}, b""
+        case MethodNotAllowed():
+            more = {"allow": ", ".join(error.allowed)}
         case PannierError(retry_after=int(seconds)):
-            return JSON | {"retry-after": str(seconds)}
+            more = {"retry-after": str(seconds)}
         case _:
-            return JSON
+            more = {}
+    return JSON | more, failure_body(error)

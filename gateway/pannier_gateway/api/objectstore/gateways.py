@@ -16,7 +16,7 @@ from pannier_gateway.api.objectstore.operations import (
 from pannier_gateway.conditions import check_write, parse_conditions
 from pannier_gateway.errors import BadRequest, ObjectExpired, ObjectNotFound, PreconditionFailed
 from pannier_gateway.objects import Objects
-from pannier_gateway.ranges import content_range, parse_range
+from pannier_gateway.ranges import EVERYTHING, content_range, parse_range
 from pannier_gateway.span import Span
 from pannier_gateway.stores import records
 from pannier_gateway.stores.base import Reading, Record
@@ -29,7 +29,7 @@ BINARY = {"content-type": "application/msgpack"}
 async def get(exchange: Exchange, objects: Objects, target: Target) -> None:
     headers = exchange.request.headers
     wanted, conditions = parse_range(headers.get("range")), parse_conditions(headers)
-    async with objects.open(path_of(target)) as reading:
+    async with objects.open(path_of(target), wanted or EVERYTHING) as reading:
         record = reading.record
         if not check_write(conditions, record.validators):
             raise PreconditionFailed

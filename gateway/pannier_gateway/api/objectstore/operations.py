@@ -24,6 +24,8 @@ Operation = Callable[[Exchange, Objects, Target], Awaitable[None]]
 STOCK_CLIENT = "objectstore-client/"
 ACCEPT = "accept-encoding"
 LONGEST_PAGE = 1000
+LISTING = ("prefix", "limit", "start_after", "delimiter")  # what a list is asked with
+SIGNATURE = "os_"  # how what the protocol's signed URLs ask with begins; who signs is not looked at
 JSON = {"content-type": "application/json"}
 
 
@@ -117,7 +119,10 @@ def ask_of(request: Request, wanted: RangeSpec | None) -> Ask:
 
 
 def listing_of(query: Mapping[str, str], prefix: str) -> Listing:
-    """Raises BadRequest for a limit that is no number from 1 to LONGEST_PAGE."""
+    """Raises BadRequest for what nobody offers, and a limit that is not from 1 to LONGEST_PAGE."""
+    for name in query:
+        if name not in LISTING and not name.startswith(SIGNATURE):
+            raise BadRequest(f"a list takes {', '.join(LISTING)}: {name[:20]!r} is none of them")
     limit = query.get("limit", str(LONGEST_PAGE))
     if not (re.fullmatch("[0-9]{1,4}", limit) and 1 <= int(limit) <= LONGEST_PAGE):
         raise BadRequest(f"limit {limit[:20]!r} must be a number from 1 to {LONGEST_PAGE}")

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from pannier_gateway.conditions import Conditions, check_write
 from pannier_gateway.errors import PreconditionFailed, StoreFull
-from pannier_gateway.stores.file.row import Row, checked, sealed
+from pannier_gateway.stores.file.row import Row, checked
 
 Verdict = Row | bool | Exception
 
@@ -50,7 +50,7 @@ class Batch:
             self._small[row.body] = data
 
     def move_expiry(self, row: Row, expires: int) -> None:
-        self._after[row.path] = sealed(*row._replace(expires=expires)[:-1])
+        self._after[row.path] = row.until(expires)
 
     def remove(self, path: str) -> bool:
         """Whether there was anything that had not expired."""

@@ -195,7 +195,7 @@ def rows_at(connection: sqlite3.Connection, paths: Sequence[str]) -> dict[str, R
     """What is at these paths, sound or not."""
     marks = ",".join("?" * len(paths))
     rows = connection.execute(f"SELECT {COLUMNS} FROM objects WHERE path IN ({marks})", paths)
-    return {row[0]: Row._make(row) for row in rows}
+    return {row.path: row for row in map(Row._make, rows)}
 
 
 def write_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:

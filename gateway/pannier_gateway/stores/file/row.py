@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from pannier_gateway.errors import Damaged
-from pannier_gateway.stores.base import Attributes, Record
+from pannier_gateway.stores.base import Attributes, Draft, Record
 from pannier_gateway.stores.file.checksum import whole_checksum
 
 TWO_TO_64 = 1 << 64
@@ -20,6 +20,15 @@ pack_numbers = struct.Struct("<7q").pack
 NO_ROW = (AttributeError, TypeError, UnicodeError, struct.error)
 Others = tuple[int, int, int, int, int, int | None, bytes]  # all but the path and the seal
 Columns = tuple[str, *Others]
+
+
+class Kept(NamedTuple):
+    """A body by its number, whether a file or the index has it, and its CRC64NVME."""
+
+    body: int
+    filed: bool
+    size: int
+    checksum: int
 
 
 class Row(NamedTuple):
@@ -37,6 +46,10 @@ class Row(NamedTuple):
 
     def expired(self, now: int) -> bool:
         return self.expires is not None and self.expires <= now
+
+    def until(self, expires: int) -> "Row":
+        """The same with another deadline."""
+        return sealed(*self._replace(expires=expires)[:-1])
 
     @property
     def sound(self) -> bool:
@@ -58,6 +71,12 @@ class Row(NamedTuple):
         except msgspec.DecodeError as error:
             raise damaged(self) from error
         return Record(self.path, self.size, self.etag, self.created, self.expires, attributes)
+
+
+def row_of(path: str, kept: Kept, draft: Draft) -> Row:
+    """The row of an object that is stored."""
+    body = kept._replace(checksum=signed(kept.checksum))
+    return sealed(path, *body, draft.created, draft.expires, encode_attributes(draft.attributes))
 
 
 def sealed(*columns: *Columns) -> Row:

@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 from pannier_gateway.clock import Clock, system_clock
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import Damaged, ObjectExpired, ObjectNotFound, PannierError
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.stores.base import Buffer, Draft, Listing, Page, Record, Source
 from pannier_gateway.stores.file import index, pages
 from pannier_gateway.stores.file.batch import Delete, Put, Sweep, Touch
@@ -24,7 +25,7 @@ from pannier_gateway.stores.file.committer import Committer
 from pannier_gateway.stores.file.lock import locked
 from pannier_gateway.stores.file.place import Place, at_rest, gone
 from pannier_gateway.stores.file.reading import FileReading, Opening, SmallReading
-from pannier_gateway.stores.file.row import Row, encode_attributes, sealed, signed
+from pannier_gateway.stores.file.row import Kept, Row, row_of
 from pannier_gateway.threads import in_thread
 
 log = logging.getLogger("pannier.store")
@@ -106,7 +107,7 @@ class FileStore:
             self._place.lost and at_rest(self._root / "index.db") and at_rest(self._root / "bodies")
         )
 
-    def open(self, path: str) -> Opening:
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> Opening:
         return Opening(lambda: self._find(path))
 
     async def head(self, path: str) -> Record:
@@ -126,8 +127,8 @@ class FileStore:
         if small is None:
             row = await self._filed(path, body, source, draft)
         else:
-            checksum = signed(whole_checksum(small))
-            row = sealed(path, body, 0, len(small), checksum, *kept(draft()))
+            kept = Kept(body, filed=False, size=len(small), checksum=whole_checksum(small))
+            row = row_of(path, kept, draft())
         await self._committer.submit(Put(row, small, conditions))
         return row.record
 
@@ -235,8 +236,9 @@ class FileStore:
             async for pieces in gathered(source):
                 await in_thread(self._pool, partial(writer.append, pieces))
             await in_thread(self._pool, writer.seal)
-            checksums = writer.checksums
-            return sealed(path, body, 1, checksums.size, signed(checksums.whole), *kept(draft()))
+            written = writer.checksums
+            kept = Kept(body, filed=True, size=written.size, checksum=written.whole)
+            return row_of(path, kept, draft())
         except BaseException:
             await in_thread(self._pool, writer.discard)
             raise
@@ -252,11 +254,6 @@ def prepared(root: Path, *, sync: bool) -> int:
     with closing(BodyFolder(root / "bodies", sync=sync)) as bodies:
         highest = bodies.highest()
     return index.prepare(root / "index.db", highest >> COUNT_BITS)
-
-
-def kept(draft: Draft) -> tuple[int, int | None, bytes]:
-    """The end of a row: what is kept beside the bytes."""
-    return draft.created, draft.expires, encode_attributes(draft.attributes)
 
 
 async def gathered(source: Source) -> AsyncIterator[list[Buffer]]:

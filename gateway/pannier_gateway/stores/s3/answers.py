@@ -12,7 +12,6 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 from msgspec import Struct
 
 LARGEST_LISTING = 8 << 20  # bytes: 1,000 keys of 1,024 bytes, escaped, with their dates
-MOST_TOLD = 64 << 10  # bytes of any other answer
 DEEPEST = 50  # elements within each other: who walks them does so by recursion
 MOST_DIGITS = 19  # of a size
 

@@ -3,40 +3,42 @@
 What several requests make of it is decided elsewhere.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+import re
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from functools import partial
 from time import time
 from typing import NamedTuple, TypeVar
-from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pannier_gateway.dates import seconds_to_wait
-from pannier_gateway.errors import ObjectNotFound, StoreMisanswered, StoreRefused
+from pannier_gateway.errors import (
+    ObjectNotFound,
+    PannierError,
+    PreconditionFailed,
+    StoreMisanswered,
+    StoreRefused,
+)
 from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.connecting import Entrance
+from pannier_gateway.stores.exchanging import MOST_TOLD, Asked, Exchanges, Refused, expecting
 from pannier_gateway.stores.provision import Endpoints
+from pannier_gateway.stores.remote import NoSuchRange
 from pannier_gateway.stores.s3 import answers
 from pannier_gateway.stores.s3.answers import (
     LARGEST_LISTING,
-    MOST_TOLD,
     ListedPage,
     NotXml,
     Refusal,
 )
 from pannier_gateway.stores.s3.bodies import CRC64NVME, Body, Checksum, checked, sendable
 from pannier_gateway.stores.s3.credentials import CredentialSource
-from pannier_gateway.stores.s3.refusals import broken, refused
+from pannier_gateway.stores.s3.refusals import S3, refused
 from pannier_gateway.stores.s3.signing import Credentials, Signer, Unsigned
 from pannier_gateway.upstream.connection import Answer, Patience
-from pannier_gateway.upstream.errors import ExchangeError
 from pannier_gateway.upstream.request import Request, Streamed
 
-SLOW_ANSWER_SECONDS = 60.0  # to a body that the store has to put away first
-EXPECTING = 1 << 20  # bytes of a body from which on the store is asked before they are sent
 UNMET = {304, 412}
 
 Headers = Mapping[str, str]
@@ -46,6 +48,9 @@ NO_HEADERS: Headers = {}
 
 T = TypeVar("T")
 
+_RESERVED = re.compile(rb"[^A-Za-z0-9\-_.~]+")
+_RESERVED_IN_PATHS = re.compile(rb"[^A-Za-z0-9\-_.~/]+")
+
 HEADS = {301: "PermanentRedirect", 400: "BadRequest", 403: "AccessDenied", 404: "NoSuchKey"}
 NO_LIFECYCLE = "NoSuchLifecycleConfiguration"
 BESIDE = {"x-amz-transition-default-minimum-object-size"}  # of lifecycle rules: what was not said
@@ -53,7 +58,7 @@ CONFLICTS = {"ConditionalRequestConflict", "PreconditionFailed"}
 CONDITIONS = ("if-", "x-amz-copy-source-if-")  # how the headers begin that make a request one
 
 
-class Unmet(Exception):
+class Unmet(PreconditionFailed):
     """A condition of the request does not hold, as the store sees it."""
 
 
@@ -86,6 +91,11 @@ class Call(Struct, frozen=True):
     @property
     def conditional(self) -> bool:
         return conditional(self.headers)
+
+    @property
+    def of_the_end(self) -> bool:
+        """Whether it asks for the last bytes: some engines fail over more than there are."""
+        return self.headers.get("range", "").startswith("bytes=-")
 
 
 class Lifecycle(NamedTuple):
@@ -120,12 +130,13 @@ class S3Bucket:
         patience: Patience,
     ) -> None:
         self.name = address.name
-        self.place = address.at(str(entrances))
         self._address = address
         self._entrances = entrances
         self._signer = signer
         self._credentials = credentials
         self._patience = patience
+        self._exchanges = Exchanges(entrances, patience, S3, address.at)
+        self.place = self._exchanges.place
 
     def __repr__(self) -> str:
         return f"<{self.place}>"
@@ -139,15 +150,17 @@ class S3Bucket:
         among, made = wrap(self._entrances), kind or type(self)
         return made(self._address, among, self._signer, self._credentials, self._patience)
 
-    @asynccontextmanager
-    async def read(self, key: str, headers: Headers = NO_HEADERS) -> AsyncIterator[Answer]:
+    async def read(self, key: str, headers: Headers = NO_HEADERS) -> Asked:
         """The object, from which its bytes are to be taken within the block."""
         asked = {**headers, "x-amz-checksum-mode": "ENABLED"}
-        async with self._answer(Call("GET", key, headers=asked)) as answer:
-            yield answer
+        return await self._asked(Call("GET", key, headers=asked))
+
+    def pieces(self, answer: Answer) -> AsyncGenerator[Buffer, None]:
+        """The body of what `read` gives."""
+        return self._exchanges.pieces(answer)
 
     async def head(self, key: str) -> Answer:
-        async with self._answer(Call("HEAD", key)) as answer:
+        async with await self._asked(Call("HEAD", key)) as answer:
             return answer
 
     async def put(
@@ -211,7 +224,7 @@ class S3Bucket:
         self, key: str, part: Headers, body: Body, checksum: Checksum = "crc64nvme"
     ) -> "SentPart":
         headers = await checked(body, checksum)
-        async with self._answer(Call("PUT", key, part, headers, sendable(body))) as answer:
+        async with await self._asked(Call("PUT", key, part, headers, sendable(body))) as answer:
             await answer.whole(MOST_TOLD)
             return SentPart(answer.headers.get("etag", ""), headers.get(CRC64NVME))
 
@@ -242,7 +255,7 @@ class S3Bucket:
     async def lifecycle(self) -> "Lifecycle | None":
         """The rules by which the store deletes; None where there are none."""
         try:
-            async with self._answer(Call("GET", query={"lifecycle": ""})) as answer:
+            async with await self._asked(Call("GET", query={"lifecycle": ""})) as answer:
                 text = await answer.whole(LARGEST_LISTING)
                 return Lifecycle(text, {n: v for n, v in answer.headers.items() if n in BESIDE})
         except NoLifecycle:
@@ -259,32 +272,16 @@ class S3Bucket:
 
     # One exchange
 
-    @asynccontextmanager
-    async def _answer(self, call: Call) -> AsyncIterator[Answer]:
-        patience = self._patience
-        if call.method in {"PUT", "POST"}:
-            patience = patience._replace(first_byte=max(SLOW_ANSWER_SECONDS, patience.first_byte))
+    async def _asked(self, call: Call) -> Asked:
         credentials = await self._credentials.current()
-        with self._entrances.pick() as picked:
-            host, pool = picked.target
-            place = self._address.at(str(pool.endpoint))
-            request = self._request(call, host, credentials)
-            try:
-                async with pool.exchange(request, patience) as answer:
-                    picked.answered()
-                    if answer.status >= 300:
-                        await self._refuse(call, answer, place)
-                    if answer.early:
-                        raise StoreMisanswered(f"{place} took a body before it had all of it")
-                    yield answer
-            except ExchangeError as error:
-                raise broken(place, error) from error
+        request = partial(self._request, call, credentials)
+        return self._exchanges.ask(request, partial(refusal_of, call))
 
     async def _done(self, call: Call, most: int = MOST_TOLD) -> bytes:
-        async with self._answer(call) as answer:
+        async with await self._asked(call) as answer:
             return await answer.whole(most)
 
-    def _request(self, call: Call, host: str, credentials: Credentials | None) -> Request:
+    def _request(self, call: Call, credentials: Credentials | None, host: str) -> Request:
         path = self._address.root or "/"
         if call.key is not None:
             path = f"{self._address.root}/{in_path(call.key)}"
@@ -295,23 +292,7 @@ class S3Bucket:
             unsigned = Unsigned(call.method, path, query, headers)
             headers = self._signer.sign(unsigned, credentials, int(time()))
         target = f"{path}?{query}" if query else path
-        size = call.body.length or 0 if isinstance(call.body, Streamed) else len(call.body)
-        return Request(call.method, target, list(headers.items()), call.body, size >= EXPECTING)
-
-    async def _refuse(self, call: Call, answer: Answer, place: str) -> None:
-        if answer.status in UNMET and call.conditional:
-            raise Unmet
-        text = await answer.whole(MOST_TOLD)
-        what = answers.refusal(answer.status, text)
-        if call.method == "HEAD":
-            what = Refusal(what.status, HEADS.get(what.status, ""), "no body, it is HEAD")
-        if what.code == "NoSuchKey":
-            raise ObjectNotFound(f"{place} has no {call.key!r}")
-        if what.code in CONFLICTS and call.conditional:
-            raise Unmet
-        wait = seconds_to_wait(answer.headers.get("retry-after"), time())
-        error = refused(place, replace(what, wait=wait))
-        raise NoLifecycle(str(error)) if what.code == NO_LIFECYCLE else error
+        return Request(call.method, target, list(headers.items()), call.body, expecting(call.body))
 
     def _source(self, key: str) -> str:
         return f"/{self._address.name}/{in_path(key)}"
@@ -330,6 +311,23 @@ class S3Bucket:
             raise StoreMisanswered(f"{self.place} does not answer as S3 does: {error}") from error
 
 
+def refusal_of(call: Call, told: Refused) -> PannierError:
+    """What it means that the store does not do what it was asked."""
+    if told.status in UNMET and call.conditional:
+        return Unmet()
+    what = answers.refusal(told.status, told.text)
+    if call.method == "HEAD":
+        what = Refusal(what.status, HEADS.get(what.status, ""), "no body, it is HEAD")
+    if what.code == "NoSuchKey":
+        return ObjectNotFound(f"{told.place} has no {call.key!r}")
+    if what.code in CONFLICTS and call.conditional:
+        return Unmet()
+    if what.status == 416 or (what.status == 500 and call.of_the_end):
+        return NoSuchRange(f"{told.place} has no such bytes of {call.key!r}")
+    error = refused(told.place, replace(what, wait=told.wait))
+    return NoLifecycle(str(error)) if what.code == NO_LIFECYCLE else error
+
+
 def part(upload_id: str, number: int) -> Headers:
     """The query that names a part."""
     return {"partNumber": str(number), "uploadId": upload_id}
@@ -340,10 +338,14 @@ def conditional(headers: Headers) -> bool:
     return any(name.startswith(CONDITIONS) for name in headers)
 
 
-def percent(text: str, safe: str = "-_.~") -> str:
+def percent(text: str, reserved: re.Pattern[bytes] = _RESERVED) -> str:
     """A key that is not UTF-8 becomes the bytes that it was told as."""
-    return quote(text, safe=safe, errors="surrogateescape")
+    return reserved.sub(escaped, text.encode(errors="surrogateescape")).decode()
 
 
 def in_path(key: str) -> str:
-    return percent(key, "/-_.~")
+    return percent(key, _RESERVED_IN_PATHS)
+
+
+def escaped(run: re.Match[bytes]) -> bytes:
+    return f"%{run[0].hex('%').upper()}".encode()

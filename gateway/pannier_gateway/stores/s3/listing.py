@@ -13,17 +13,18 @@ from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 from pannier_gateway.clock import Clock
+from pannier_gateway.moments import SECOND
 from pannier_gateway.stores.base import Listing, Page, Record, common_prefix, resumed_prefix
 from pannier_gateway.stores.s3.answers import Listed, ListedPage
 from pannier_gateway.stores.s3.keys import Layout, is_text, path_of, stored, stored_prefix
-from pannier_gateway.stores.s3.metadata import Stored, seconds_of
+from pannier_gateway.stores.s3.metadata import Stored, moment_of
 
 log = logging.getLogger("pannier.store")
 
 AT_ONCE = 16  # HEADs of one listing
 ENTRIES_A_PAGE = 1000
 REMEMBERED = 16_384  # records: some 15 MiB
-SETTLED_SECONDS = 2  # engines tell times in seconds: a younger object may change and look the same
+SETTLED = 2 * SECOND  # engines tell times in seconds: a younger object may change and look the same
 LAST = "\U0010fffd"  # sorts after whatever else follows a prefix
 
 Look = Callable[[str], Awaitable[Stored | None]]
@@ -176,5 +177,5 @@ def choose(candidates: Sequence[Candidate], at: int, shown: str | None) -> list[
 
 def settled(found: Stored, listed: Listed) -> bool:
     """Whether this is the object as listed, and so old that no other one could look the same."""
-    age = seconds_of(found.date) - seconds_of(found.modified)
-    return found.tag == listed.tag and age > SETTLED_SECONDS
+    age = moment_of(found.date) - moment_of(found.modified)
+    return found.tag == listed.tag and age > SETTLED

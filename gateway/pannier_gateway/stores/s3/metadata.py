@@ -11,15 +11,15 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from pannier.protocol.expiration import Policy
+from pannier_gateway.dates import parse_date
 from pannier_gateway.errors import BadRequest, Damaged
-from pannier_gateway.stores.base import Attributes, Record, is_etag
+from pannier_gateway.stores.base import Amount, Attributes, ETag, Moment, Record, is_etag
 from pannier_gateway.stores.s3.answers import MOST_DIGITS
 
 META = "x-amz-meta-"
@@ -38,15 +38,15 @@ _RUNS = re.compile(r"  ")
 class Ours(Struct, frozen=True, omit_defaults=True):
     """The JSON text. Times are microseconds since the epoch, sizes bytes."""
 
-    etag: str
-    created: int
-    expires: int | None = None
+    etag: ETag
+    created: Moment
+    expires: Moment | None = None
     by_client: bool = False
-    original_size: int | None = None
+    original_size: Amount | None = None
     decodable: bool = True
     content_type: str | None = None  # where no header could hold it
     policy: Policy = "manual"
-    after: int | None = None
+    after: Amount | None = None
     origin: str | None = None
     filename: str | None = None
     custom: dict[str, str] = {}
@@ -119,7 +119,7 @@ def stored_object(path: str, headers: Mapping[str, str]) -> Stored:
 def foreign(tag: str, modified: str) -> Ours:
     """What is to be said of an object that somebody else wrote."""
     etag = tag.removeprefix("W/").strip('"')
-    return Ours(etag=etag, created=seconds_of(modified) * 1_000_000, by_client=True)
+    return Ours(etag=etag, created=moment_of(modified), by_client=True)
 
 
 def content_type_of(ours: Ours, headers: Mapping[str, str]) -> str:
@@ -180,8 +180,9 @@ def read_ours(path: str, headers: Mapping[str, str]) -> Ours | None:
 
 def customs(headers: Mapping[str, str]) -> dict[str, str]:
     cut = len(META)
-    given = (each for each in headers.items() if each[0].startswith(META))
-    return {name[cut:]: text for name, text in given if name != OURS}
+    return {
+        name[cut:]: text for name, text in headers.items() if name.startswith(META) and name != OURS
+    }
 
 
 def size_of(path: str, headers: Mapping[str, str]) -> int:
@@ -195,14 +196,14 @@ def size_of(path: str, headers: Mapping[str, str]) -> int:
 
 def encoding_of(headers: Mapping[str, str]) -> str | None:
     """Of the bytes; `aws-chunked` is how they were sent, and some engines keep that."""
-    codings = (each.strip() for each in headers.get("content-encoding", "").split(","))
+    given = headers.get("content-encoding")
+    if given is None:
+        return None
+    codings = (each.strip() for each in given.split(","))
     told = [each for each in codings if each.lower() not in ("", "identity", "aws-chunked")]
     return ", ".join(told) or None
 
 
-def seconds_of(date: str) -> int:
-    """An HTTP date in seconds since the epoch; 0 for none."""
-    try:
-        return int(parsedate_to_datetime(date).timestamp())
-    except ValueError:
-        return 0
+def moment_of(date: str) -> int:
+    """An HTTP date in microseconds since the epoch; 0 for none."""
+    return max(0, parse_date(date) or 0)

@@ -4,11 +4,17 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from pannier_gateway.config.model import BucketConfig, S3Config
 from pannier_gateway.errors import PannierError
-from pannier_gateway.stores.connecting import Entrance, endpoint_of, patience_of, pool_to
+from pannier_gateway.stores.connecting import (
+    Entrance,
+    endpoint_of,
+    patience_of,
+    pool_to,
+    taken_apart,
+)
 from pannier_gateway.stores.provision import Provision
 from pannier_gateway.stores.s3.bucket import Address, S3Bucket
 from pannier_gateway.stores.s3.credentials import Ambient, Anonymous, CredentialSource, FromSecret
@@ -88,7 +94,7 @@ def address_of(config: BucketConfig, s3: S3Config) -> Address:
 def entrances_of(config: BucketConfig, s3: S3Config, secrets: Secrets) -> dict[str, Endpoint]:
     """Where the bucket is on the network, by the host that requests name."""
     urls = config.endpoints or (f"https://s3.{s3.region}.amazonaws.com",)
-    return dict(entrance_of(config, s3, urlsplit(url), secrets) for url in urls)
+    return dict(entrance_of(config, s3, taken_apart(url), secrets) for url in urls)
 
 
 def entrance_of(

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TypeVar
 
 from pannier_gateway.errors import PannierError
-from pannier_gateway.stores.s3.answers import MOST_TOLD
+from pannier_gateway.stores.exchanging import MOST_TOLD
 from pannier_gateway.stores.s3.bodies import Body, Checksum
 from pannier_gateway.stores.s3.bucket import Call, Headers, S3Bucket, SentPart
 from pannier_gateway.upstream.connection import Answer

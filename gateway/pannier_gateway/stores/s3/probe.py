@@ -25,7 +25,7 @@ from pannier_gateway.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from pannier_gateway.stores.provision import Endpoints, Picked
+from pannier_gateway.stores.provision import Attempt, Endpoints, Picked
 from pannier_gateway.stores.s3.bodies import CRC64NVME, encoded
 from pannier_gateway.stores.s3.bucket import NO_HEADERS, Headers, S3Bucket, Unmet
 from pannier_gateway.stores.s3.keys import Layout, stored
@@ -40,6 +40,7 @@ log = logging.getLogger("pannier.store")
 FINDINGS = "engine.json"
 ROUNDS = 4
 CROWDED_TRIES = 24  # of each, since one writer who is cut off spoils it for all
+AT_ONCE = 16  # keys that are deleted
 MOMENTS = 3  # in which an engine may fail before that counts
 BODIES = [bytes([number]) * (number + 2) for number in range(8)]  # of as many writers at once
 TOGETHER_SECONDS = 1.0  # how long writers wait for each other
@@ -61,6 +62,7 @@ SEGMENTS = f"{'n' * 199}/" * 6
 
 Work = Awaitable[None]
 E = TypeVar("E")
+T = TypeVar("T")
 
 
 class Promise:
@@ -119,7 +121,7 @@ async def findings(bucket: S3Bucket, own: str) -> Traits | None:
     """The traits as they were found first; None where nobody has probed yet."""
     key = f"{own}{FINDINGS}"
     try:
-        async with bucket.read(key) as answer:
+        async with await bucket.read(key) as answer:
             text = await answer.whole(1 << 16)
     except ObjectNotFound:
         return None
@@ -139,6 +141,7 @@ class Probe:
         self._bucket = bucket
         self._corner = corner
         self._used: set[str] = set()
+        self._writers: list[asyncio.Task[bool]] = []
 
     def __repr__(self) -> str:
         return f"<Probe of {self._bucket.place}>"
@@ -243,18 +246,23 @@ class Probe:
         complete = all([await self._one_wins(each) for each in ends])
         copy = await steadily(partial(self._copies, traits))
         delete = await steadily(self._deletes)
-        return replace(traits, complete=complete, copy=copy, delete=delete)
+        once = delete and await steadily(self._deletes_once)
+        return replace(traits, complete=complete, copy=copy, delete=delete, delete_once=once)
 
     async def _one_wins(self, crowd: Callable[[str], Awaitable[Sequence[Work]]]) -> bool:
         """Whether of many writers at once, all under one condition, exactly one succeeds."""
-        for _ in range(ROUNDS):
-            if await steadily(partial(self._winners, crowd), CROWDED_TRIES) != 1:
-                return False
-        return True
+        a_round = partial(steadily, partial(self._winners, crowd), CROWDED_TRIES)
+        found = await asyncio.gather(*(a_round() for _ in range(ROUNDS)), return_exceptions=True)
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
+        return all(winners == 1 for winners in found)
 
     async def _winners(self, crowd: Callable[[str], Awaitable[Sequence[Work]]]) -> int:
         """Of one crowd, about a key of its own."""
-        return sum(await asyncio.gather(*(won(work) for work in await crowd(self._new_key()))))
+        writers = [asyncio.create_task(won(work)) for work in await crowd(self._new_key())]
+        self._writers += writers
+        return sum(await asyncio.gather(*writers))
 
     async def _creators(self, key: str) -> Sequence[Work]:
         return self._held(key, {**PLAIN, "if-none-match": "*"})
@@ -278,7 +286,7 @@ class Probe:
     async def _upload(
         self, traits: Traits, key: str, body: bytes, headers: Headers, guard: Headers = NO_HEADERS
     ) -> None:
-        async with Uploads(self._bucket, traits).begin(key, headers) as upload:
+        async with Uploads(self._bucket, traits, insisting).begin(key, headers) as upload:
             await upload.send(body)
             await upload.finish(guard)
 
@@ -297,6 +305,10 @@ class Probe:
         found = await self._put_and_find(key)
         refused = not await won(self._bucket.delete(key, {"if-match": NOBODYS}))
         return refused and await won(self._bucket.delete(key, {"if-match": found.tag}))
+
+    async def _deletes_once(self) -> bool:
+        """Whether a delete under a condition is refused where nothing is."""
+        return not await won(self._bucket.delete(self._new_key(), {"if-match": NOBODYS}))
 
     # Extras
 
@@ -361,20 +373,28 @@ class Probe:
         return await steadily(partial(self._read, key))
 
     async def _read(self, key: str) -> bytes:
-        async with self._bucket.read(key) as answer:
+        async with await self._bucket.read(key) as answer:
             return await answer.whole(MOST_BODY)
 
     async def _clear(self) -> None:
         """Delete what was put, by its name, and then what is listed under other names."""
+        await asyncio.gather(*self._writers, return_exceptions=True)  # some had been given up
         try:
-            for key in sorted(self._used):
-                await self._forget(key)
+            await self._forget_all(sorted(self._used))
             page = await self._bucket.listed(self._corner, "", ENTRIES_A_PAGE, None, encoded=False)
-            for each in page.keys:
-                await self._forget(each.key)
+            await self._forget_all([each.key for each in page.keys])
         except PannierError as error:
             left = {"store": self._bucket.place, "prefix": self._corner, "error": str(error)}
             log.warning("probe left behind", extra=left)
+
+    async def _forget_all(self, keys: Sequence[str]) -> None:
+        at_once = asyncio.Semaphore(AT_ONCE)
+
+        async def forget(key: str) -> None:
+            async with at_once:
+                await self._forget(key)
+
+        await asyncio.gather(*map(forget, keys))
 
     async def _forget(self, key: str) -> None:
         """What the engine does not take as a key can't be there."""
@@ -426,6 +446,11 @@ class StartLine:
                 await self._all_there.wait()
                 await asyncio.sleep(LOOKING_SECONDS)
         yield body[-1:]
+
+
+async def insisting(attempt: Attempt[T], _size: int | None = None, _path: str | None = None) -> T:
+    """For what an upload begins with: so much the more often the crowd comes to its end."""
+    return await steadily(attempt)
 
 
 async def won(work: Work) -> bool:

@@ -1,122 +1,66 @@
-"""An object of S3 held open: the answer that came with its record, and further ranges as asked."""
+"""An object of S3 as it is asked for: by the version found, and checked as its engine allows."""
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
 
 from awscrt.checksums import crc64nvme
 
-from pannier_gateway.errors import Damaged, ObjectNotFound, ObjectReplaced
-from pannier_gateway.span import Span
+from pannier_gateway.errors import Damaged
 from pannier_gateway.stores.base import Buffer, Record
+from pannier_gateway.stores.exchanging import Asked
 from pannier_gateway.stores.s3.bodies import encoded
-from pannier_gateway.stores.s3.bucket import S3Bucket, Unmet
-from pannier_gateway.stores.s3.metadata import Stored, stored_object
-from pannier_gateway.stores.s3.refusals import broken
+from pannier_gateway.stores.s3.bucket import Headers, S3Bucket
+from pannier_gateway.stores.s3.metadata import stored_object
 from pannier_gateway.upstream.connection import Answer
-from pannier_gateway.upstream.errors import ExchangeError
-
-WHOLE = 64 * 1024  # bytes up to which a body is taken at once, and its connection given back
-LAST = 64  # bytes of the end: who asks for so few goes on with what lies before them
 
 
-class S3Reading:
-    """The first reader from the first byte on gets the bytes that came with the record; others ask
-    anew, and hear of it when the object has been replaced since."""
+class S3Object:
+    """Implements RemoteObject."""
 
-    def __init__(self, key: str, bucket: S3Bucket, stored: Stored, answer: Answer) -> None:
-        self.record: Record = stored.record
-        self.whole: bytes | None = None
+    def __init__(self, path: str, key: str, bucket: S3Bucket) -> None:
+        self._path = path
         self._key = key
         self._bucket = bucket
-        self._stored = stored
-        self._answer: Answer | None = answer
-        self._end: bytes | None = None  # the last bytes, once somebody has asked for some
 
-    async def take_whole(self) -> None:
-        """Have all of the bytes at hand. Raises Damaged."""
-        pieces = self._checked(self._answer)
-        self.whole = b"".join([bytes(piece) async for piece in pieces])
+    @property
+    def place(self) -> str:
+        return self._bucket.place
 
-    async def chunks(self, span: Span) -> AsyncGenerator[Buffer, None]:
-        if not span.size:
-            return
-        at_hand = await self._at_hand(span)
-        if at_hand is not None:
-            yield at_hand
-            return
-        answer, self._answer = self._answer, None
-        begun = answer is not None and span.start == 0
-        async with aclosing(self._checked(answer) if begun else self._asked(span)) as pieces:
-            async for piece in limited(pieces, span.size):
-                yield piece
+    async def get(self, headers: Headers) -> Asked:
+        return await self._bucket.read(self._key, headers)
 
-    async def _at_hand(self, span: Span) -> Buffer | None:
-        """The bytes of `span` where they are kept here; those of the end are, once some have been
-        asked for."""
-        if self.whole is not None:
-            return memoryview(self.whole)[span.start : span.stop]
-        end = Span(self.record.size - WHOLE, self.record.size)
-        if self._end is None and span.stop == end.stop and span.size <= LAST:
-            self._end = b"".join([bytes(piece) async for piece in self._asked(end)])
-        if self._end is None or span.start < end.start:
-            return None
-        return memoryview(self._end)[span.start - end.start : span.stop - end.start]
+    async def head(self) -> Answer:
+        return await self._bucket.head(self._key)
 
-    async def _asked(self, span: Span) -> AsyncGenerator[Buffer, None]:
-        """A range, asked for of this very version."""
-        headers = {"range": f"bytes={span.start}-{span.stop - 1}", "if-match": self._stored.tag}
-        try:
-            async with self._bucket.read(self._key, headers) as answer:
-                self._check_range(answer, span)
-                async for piece in answer.pieces():
-                    yield piece
-        except (Unmet, ObjectNotFound) as error:
-            raise ObjectReplaced(f"{self.record.path!r} was replaced while it was read") from error
+    def record(self, answer: Answer) -> Record:
+        return stored_object(self._path, answer.headers).record
 
-    def _check_range(self, answer: Answer, span: Span) -> None:
-        size = self.record.size
-        expected = f"bytes {span.start}-{span.stop - 1}/{size}"
-        now = stored_object(self.record.path, answer.headers)
-        if now.tag != self._stored.tag or now.record.etag != self.record.etag:
-            raise ObjectReplaced(f"{self.record.path!r} was replaced while it was read")
-        whole = answer.status == 200 and span == Span(0, size)
-        if not whole and answer.headers.get("content-range") != expected:
-            raise Damaged(f"{self._bucket.place} gave another range than {expected!r}")
+    def guard(self, answer: Answer, record: Record) -> Headers:
+        return {"if-match": answer.headers.get("etag", "")}
 
-    async def _checked(self, answer: Answer | None) -> AsyncGenerator[Buffer, None]:
-        """All bytes, the last of them only once the checksum of the whole is right."""
-        assert answer is not None
+    def check(self, answer: Answer, data: bytes) -> None:
+        expected = whole_checksum(answer)
+        if expected is not None and told(crc64nvme(data)) != expected:
+            raise self._damaged()
+
+    async def pieces(self, answer: Answer, size: int) -> AsyncGenerator[Buffer, None]:
+        """The last of all bytes only once the checksum of the whole is right. Raises Damaged."""
         expected = whole_checksum(answer)
         checksum, count = 0, 0
-        with translated(self._bucket.place):
-            async for piece in answer.pieces():
+        async for piece in self._bucket.pieces(answer):
+            if expected is not None:
                 checksum = crc64nvme(piece, checksum)
                 count += len(piece)
-                right = expected is None or encoded(checksum.to_bytes(8, "big")) == expected
-                if count == self.record.size and not right:
-                    raise Damaged(f"{self._bucket.place}: {self.record.path!r} fails its checksum")
-                yield piece
-        if count < self.record.size:
-            said = f"{count} of {self.record.size} bytes of {self.record.path!r}"
-            raise Damaged(f"{self._bucket.place} gave {said}")
+                if count == size and told(checksum) != expected:
+                    raise self._damaged()
+            yield piece
+
+    def _damaged(self) -> Damaged:
+        return Damaged(f"{self.place}: {self._path!r} fails its checksum")
 
 
-async def limited(pieces: AsyncGenerator[Buffer, None], size: int) -> AsyncGenerator[Buffer, None]:
-    """The first `size` bytes."""
-    async for piece in pieces:
-        yield piece[:size]
-        size -= len(piece)
-        if size <= 0:
-            return
-
-
-@contextmanager
-def translated(place: str) -> Iterator[None]:
-    """What breaks the exchange, in the words of a store."""
-    try:
-        yield
-    except ExchangeError as error:
-        raise broken(place, error) from error
+def told(checksum: int) -> str:
+    """As a store tells of it."""
+    return encoded(checksum.to_bytes(8, "big"))
 
 
 def whole_checksum(answer: Answer) -> str | None:

@@ -1,4 +1,4 @@
-"""What a store's refusals and broken exchanges mean for the caller: pure, one table.
+"""What a store's refusals mean for the caller: pure, one table.
 
 Every message names the bucket, its endpoint and what to check.
 """
@@ -12,12 +12,12 @@ from pannier_gateway.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from pannier_gateway.stores import connecting
+from pannier_gateway.stores.exchanging import Tongue
 from pannier_gateway.stores.s3.answers import Refusal
-from pannier_gateway.upstream.errors import ExchangeError
 
 KEY = "check the Bucket's credentials (s3.auth)"
 WHERE = "check s3.bucket, s3.region and endpoints"
+S3 = Tongue("S3", WHERE)
 
 ADVICE = {
     "SignatureDoesNotMatch": f"the secret key does not fit the access key: {KEY}",
@@ -79,8 +79,3 @@ def unexplained(said: str, what: Refusal) -> PannierError:
         )
     kind = StoreUnavailable if what.status >= 500 else StoreRefused
     return kind(f"{said}: {what.message}")
-
-
-def broken(place: str, error: ExchangeError) -> PannierError:
-    """The error for an exchange that came to no answer."""
-    return connecting.broken(place, error, "S3", WHERE)

@@ -7,6 +7,7 @@ Reference of Amazon S3.
 
 import hmac
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from time import gmtime, strftime
 from typing import NamedTuple
@@ -35,7 +36,7 @@ class Signer:
         self._derived: tuple[str, Credentials] | None = None
         self._key = b""
         self._second = -1
-        self._moment = ""
+        self._moment = self._scope = ""
 
     def __repr__(self) -> str:
         return f"<Signer {self._service} in {self._region}>"
@@ -51,31 +52,30 @@ class Signer:
         `seconds` is the time since the epoch. Names of headers are lowercase.
         """
         if seconds != self._second:
-            self._second, self._moment = seconds, strftime("%Y%m%dT%H%M%SZ", gmtime(seconds))
+            self._begin(seconds)
         headers = {**request.headers, "x-amz-date": self._moment}
         headers.setdefault("x-amz-content-sha256", UNSIGNED)
         if credentials.token is not None:
             headers["x-amz-security-token"] = credentials.token
-        names = sorted(headers)
-        signed = ";".join(names)
-        lines = [f"{name}:{' '.join(headers[name].split())}\n" for name in names]
-        canonical = (
-            f"{request.method}\n{request.path}\n{request.query}\n{''.join(lines)}\n{signed}\n"
+        signed, lines = canonical(tuple(headers.items()))
+        text = (
+            f"{request.method}\n{request.path}\n{request.query}\n{lines}\n{signed}\n"
             f"{headers['x-amz-content-sha256']}"
         )
-        signature = self._signature(canonical, credentials)
+        signature = self._signature(text, credentials)
         headers["authorization"] = (
             f"{ALGORITHM} Credential={credentials.access_key}/{self._scope},"
             f"SignedHeaders={signed},Signature={signature}"
         )
         return headers
 
-    @property
-    def _scope(self) -> str:
-        return f"{self._moment[:8]}/{self._region}/{self._service}/aws4_request"
+    def _begin(self, seconds: int) -> None:
+        """What is the same for all requests of that second."""
+        self._second, self._moment = seconds, strftime("%Y%m%dT%H%M%SZ", gmtime(seconds))
+        self._scope = f"{self._moment[:8]}/{self._region}/{self._service}/aws4_request"
 
-    def _signature(self, canonical: str, credentials: Credentials) -> str:
-        digest = sha256(canonical.encode()).hexdigest()
+    def _signature(self, request: str, credentials: Credentials) -> str:
+        digest = sha256(request.encode()).hexdigest()
         text = f"{ALGORITHM}\n{self._moment}\n{self._scope}\n{digest}"
         return hmac.digest(self._key_of(credentials), text.encode(), "sha256").hex()
 
@@ -87,6 +87,14 @@ class Signer:
                 key = hmac.digest(key, part.encode(), "sha256")
             self._derived, self._key = (day, credentials), key
         return self._key
+
+
+@lru_cache(maxsize=64)  # reads of the same second differ in their paths alone
+def canonical(headers: tuple[tuple[str, str], ...]) -> tuple[str, str]:
+    """The names of the headers, and their lines, as they are signed."""
+    pairs = sorted(headers)
+    lines = [f"{name}:{' '.join(text.split())}\n" for name, text in pairs]
+    return ";".join(name for name, _ in pairs), "".join(lines)
 
 
 class Unsigned(NamedTuple):

@@ -28,8 +28,10 @@ from pannier_gateway.errors import (
     PreconditionFailed,
     StoreUnavailable,
 )
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.stores.base import Draft, Listing, Page, Record, Source
 from pannier_gateway.stores.provision import Kept, Provision
+from pannier_gateway.stores.remote import AT_ONCE, Held
 from pannier_gateway.stores.s3.bodies import Body, checksum_of, size_of
 from pannier_gateway.stores.s3.bucket import Headers, S3Bucket, Unmet
 from pannier_gateway.stores.s3.keys import stored
@@ -37,7 +39,7 @@ from pannier_gateway.stores.s3.lifespans import tagging
 from pannier_gateway.stores.s3.listing import Lister
 from pannier_gateway.stores.s3.metadata import Stored, headers_of, stored_object
 from pannier_gateway.stores.s3.multipart import Again, Parts, Uploads, once
-from pannier_gateway.stores.s3.reading import WHOLE, S3Reading
+from pannier_gateway.stores.s3.reading import S3Object
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.stores.s3.turns import Turns
 
@@ -101,18 +103,8 @@ class S3Store:
         """What its engine was found to keep, and what not; nothing before it was asked."""
         return {} if self._traits.traits is None else self._traits.traits.promises
 
-    @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[S3Reading]:
-        key = self._key(path, await self._traits())
-        async with self._bucket.read(key) as answer:
-            found = stored_object(path, answer.headers)
-            self._check_alive(found.record)
-            reading = S3Reading(key, self._bucket, found, answer)
-            if found.record.size > WHOLE:
-                yield reading
-                return
-            await reading.take_whole()
-        yield reading  # its connection serves others already
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> Held:
+        return Held(partial(self._object, path), ahead, self._check_alive)
 
     async def head(self, path: str) -> Record:
         found = await self._look(path)
@@ -251,7 +243,7 @@ class S3Store:
         """Give the very object that was found another description, and keep its bytes."""
         if not traits.moves:
             return False
-        in_parts = record.size > WHOLE and not traits.copy
+        in_parts = record.size > AT_ONCE and not traits.copy
         headers = self._headers(record) | self._tags(record, traits, in_parts=in_parts)
         source = {"x-amz-copy-source-if-match": found.tag}
         guard = traits.guard(found)
@@ -259,7 +251,7 @@ class S3Store:
             if traits.copy:
                 told = {**headers, **source, **guard}
                 await self._bucket.copy(key, key, told, retagged=traits.tags)
-            elif record.size <= WHOLE:
+            elif record.size <= AT_ONCE:
                 await self._rewrite(found, key, headers | guard, traits)
             else:
                 way = Uploads(self._bucket, traits)
@@ -273,11 +265,14 @@ class S3Store:
     async def _rewrite(
         self, found: Stored, key: str, headers: dict[str, str], traits: Traits
     ) -> None:
-        async with self._bucket.read(key, {"if-match": found.tag}) as answer:
-            body = await answer.whole(WHOLE)
+        async with await self._bucket.read(key, {"if-match": found.tag}) as answer:
+            body = await answer.whole(AT_ONCE)
         await self._bucket.put(key, body, headers, traits.checksum)
 
     # Looking
+
+    async def _object(self, path: str) -> S3Object:
+        return S3Object(path, self._key(path, await self._traits()), self._bucket)
 
     async def _look(self, path: str) -> Stored | None:
         """What is stored at `path`, expired or not."""

@@ -26,6 +26,7 @@ class Traits(Struct, frozen=True, kw_only=True):
     complete: bool = False  # as `create` and `replace`, at the end of a multipart upload
     copy: bool = False  # a copy obeys a condition on its target
     delete: bool = False
+    delete_once: bool = False  # and tells who was faster that there was nothing left
     checksum: Checksum = "crc64nvme"
     verified: bool = False
     tags: bool = False
@@ -60,6 +61,8 @@ class Traits(Struct, frozen=True, kw_only=True):
             ),
             "conditional uploads of many parts are checked first": self.complete,
             "conditional deletes are checked first": self.delete,
+            "two who delete at once may both be told that there was one": self.delete_once
+            or not self.delete,
             "TimeToIdle is not offered: deadlines can't be moved safely": self.moves,
             "damaged uploads were not seen to be refused": self.verified,
             "expired objects stay in the store: it deletes none by itself": self.deletes,

@@ -1,7 +1,6 @@
 """Another gateway as a store: all of the seam, in the words of `stores.records`."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
 
 import msgspec
 from awscrt.checksums import crc64nvme
@@ -11,14 +10,13 @@ from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.dates import http_date
 from pannier_gateway.errors import (
     ObjectNotFound,
-    ObjectReplaced,
     PreconditionFailed,
     StoreMisanswered,
 )
-from pannier_gateway.span import Span
 from pannier_gateway.stores import records
 from pannier_gateway.stores.base import Buffer, Draft, Listing, Page, Record, Source
 from pannier_gateway.stores.upstream.reader import UpstreamReader
+from pannier_gateway.stores.upstream.server import Headers
 from pannier_gateway.stores.upstream.targets import (
     existing_target,
     listing_target,
@@ -88,15 +86,8 @@ class HubStore(UpstreamReader):
         except ObjectNotFound:
             return False
 
-    @asynccontextmanager
-    async def _range(self, target: str, record: Record, span: Span) -> AsyncIterator[Answer]:
-        wanted = {"range": f"bytes={span.start}-{span.stop - 1}", "if-match": f'"{record.etag}"'}
-        try:
-            async with self._server.ask("GET", target, ASKED | wanted) as answer:
-                check_range(self._server.place, answer, span, record.size)
-                yield answer
-        except (PreconditionFailed, ObjectNotFound) as error:
-            raise ObjectReplaced(f"{record.path!r} was replaced while it was read") from error
+    def _guard(self, record: Record) -> Headers:
+        return {"if-match": listed((record.etag,))}
 
     def _record(self, path: str, answer: Answer) -> Record:
         try:
@@ -153,11 +144,3 @@ def condition_headers(conditions: Conditions) -> dict[str, str]:
 
 def listed(tags: tuple[str, ...]) -> str:
     return "*" if tags == ("*",) else ", ".join(f'"{tag}"' for tag in tags)
-
-
-def check_range(place: str, answer: Answer, span: Span, size: int) -> None:
-    """Raises StoreMisanswered for another range than that."""
-    whole = answer.status == 200 and span == Span(0, size)
-    told = answer.headers.get("content-range")
-    if not whole and told != f"bytes {span.start}-{span.stop - 1}/{size}":
-        raise StoreMisanswered(f"{place} gave the range {told!r} in place of {span}")

@@ -4,11 +4,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from urllib.parse import urlsplit
 
 from pannier_gateway.config.model import BucketConfig, UpstreamConfig
 from pannier_gateway.errors import PannierError
-from pannier_gateway.stores.connecting import Entrance, endpoint_of, patience_of, pool_to
+from pannier_gateway.stores.connecting import (
+    Entrance,
+    endpoint_of,
+    patience_of,
+    pool_to,
+    taken_apart,
+)
 from pannier_gateway.stores.provision import Provision
 from pannier_gateway.stores.secrets import Secrets
 from pannier_gateway.stores.upstream.server import Authorization, Server
@@ -27,7 +32,7 @@ async def opened(
     assert config.upstream is not None  # its type is Upstream: GatewayConfig saw to it
     async with AsyncExitStack() as pools:
         entrances: dict[str, Entrance] = {}
-        for url in map(urlsplit, config.endpoints):
+        for url in map(taken_apart, config.endpoints):
             endpoint = endpoint_of(config, url, url.hostname or "", secrets)
             pool = await pools.enter_async_context(pool_to(endpoint, trusts))
             entrances[str(endpoint)] = Entrance(url.netloc, pool)

@@ -4,9 +4,7 @@ It has no conditions, no lists and no dates to set. What rests on them is refuse
 a way that could go wrong; deadlines the server moves by itself when it is read from.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from collections.abc import Callable
 from typing import NoReturn
 
 from pannier.protocol.expiration import MANUAL, Expiration
@@ -17,10 +15,9 @@ from pannier_gateway.errors import (
     BadRequest,
     NotOffered,
     ObjectNotFound,
-    ObjectReplaced,
     StoreMisanswered,
 )
-from pannier_gateway.span import Span
+from pannier_gateway.moments import duration, microseconds
 from pannier_gateway.stores.base import (
     Attributes,
     Draft,
@@ -30,14 +27,12 @@ from pannier_gateway.stores.base import (
     encoded_etag,
     is_etag,
 )
-from pannier_gateway.stores.upstream.hub import check_range
 from pannier_gateway.stores.upstream.reader import UpstreamReader
 from pannier_gateway.stores.upstream.targets import existing_target, target_of
 from pannier_gateway.upstream.connection import Answer
 from pannier_gateway.upstream.request import Streamed
 
 AS_STORED = {"accept-encoding": "zstd"}
-MICROSECOND = timedelta(microseconds=1)
 MOST_DIGITS = 19  # of a size
 
 
@@ -87,19 +82,6 @@ class PlainStore(UpstreamReader):
                 f"{self._server.place} obeys no conditions (if-match, if-none-match): write without"
             )
 
-    @asynccontextmanager
-    async def _range(self, target: str, record: Record, span: Span) -> AsyncIterator[Answer]:
-        wanted = AS_STORED | {"range": f"bytes={span.start}-{span.stop - 1}"}
-        replaced = ObjectReplaced(f"{record.path!r} was replaced while it was read")
-        try:
-            async with self._server.ask("GET", target, wanted) as answer:
-                if self._record(record.path, answer).etag != record.etag:
-                    raise replaced
-                check_range(self._server.place, answer, span, record.size)
-                yield answer
-        except ObjectNotFound as error:
-            raise replaced from error
-
     def _record(self, path: str, answer: Answer) -> Record:
         try:
             metadata = Metadata.from_response_headers(answer.headers.items())
@@ -125,7 +107,7 @@ def attributes_of(metadata: Metadata) -> Attributes:
         by_client=metadata.compression is not None,
         original_size=metadata.original_size,
         policy=expiration.policy,
-        after=None if expiration.after is None else expiration.after // MICROSECOND,
+        after=microseconds(expiration.after),
         origin=metadata.origin,
         filename=metadata.filename,
         custom=metadata.custom,
@@ -134,11 +116,10 @@ def attributes_of(metadata: Metadata) -> Attributes:
 
 def metadata_headers(attributes: Attributes) -> dict[str, str]:
     """Raises BadRequest for what no header can say."""
-    after = None if attributes.after is None else attributes.after * MICROSECOND
     metadata = Metadata(
         content_type=attributes.content_type,
         compression=attributes.encoding,
-        expiration=Expiration(attributes.policy, after),
+        expiration=Expiration(attributes.policy, duration(attributes.after)),
         origin=attributes.origin,
         filename=attributes.filename,
         custom=attributes.custom,

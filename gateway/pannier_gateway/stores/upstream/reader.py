@@ -1,15 +1,14 @@
 """How objects upstream are looked at and opened, whichever words the server is asked in."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import ClassVar
 
-from pannier_gateway.span import Span
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.stores.base import Record
-from pannier_gateway.stores.upstream.reading import UpstreamReading, held
-from pannier_gateway.stores.upstream.server import Server
+from pannier_gateway.stores.remote import Held
+from pannier_gateway.stores.upstream.reading import UpstreamObject, Words
+from pannier_gateway.stores.upstream.server import Headers, Server
 from pannier_gateway.stores.upstream.targets import existing_target
 from pannier_gateway.upstream.connection import Answer
 
@@ -20,7 +19,7 @@ class UpstreamReader(ABC):
     `asked` are the headers of every read; whoever extends this says what an answer tells.
     """
 
-    asked: ClassVar[Mapping[str, str]]
+    asked: ClassVar[Headers]
 
     def __init__(self, server: Server, prefix: str = "") -> None:
         self._server = server
@@ -29,23 +28,22 @@ class UpstreamReader(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self._server!r}>"
 
-    def open(self, path: str) -> AbstractAsyncContextManager[UpstreamReading]:
-        target = existing_target(path, self._prefix)
-        asking = self._server.ask("GET", target, self.asked)
-        record_of, ask = partial(self._record, path), partial(self._range, target)
-        return held(self._server.place, asking, record_of, ask)
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> Held:
+        return Held(partial(self.find, path), ahead)
 
     async def head(self, path: str) -> Record:
-        target = existing_target(path, self._prefix)
-        async with self._server.ask("HEAD", target, self.asked) as answer:
-            return self._record(path, answer)
+        found = await self.find(path)
+        return found.record(await found.head())
+
+    async def find(self, path: str) -> UpstreamObject:
+        """How to ask for it. Raises ObjectNotFound for a path that nothing can have."""
+        words = Words(self.asked, partial(self._record, path), self._guard)
+        return UpstreamObject(self._server, existing_target(path, self._prefix), words)
 
     @abstractmethod
     def _record(self, path: str, answer: Answer) -> Record:
         """What the answer tells of the object. Raises StoreMisanswered."""
 
-    @abstractmethod
-    def _range(
-        self, target: str, record: Record, span: Span
-    ) -> AbstractAsyncContextManager[Answer]:
-        """Ask for a part of that very version. Raises ObjectReplaced."""
+    def _guard(self, record: Record) -> Headers:
+        """What to ask with for that very version; nothing, where the server heeds nothing."""
+        return {}

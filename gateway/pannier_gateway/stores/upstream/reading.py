@@ -1,85 +1,49 @@
-"""An object upstream held open: the answer that came with its record, and ranges as asked."""
+"""An object upstream, as it is asked for, whichever words its server is asked in."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from functools import partial
+from collections.abc import AsyncGenerator, Callable
+from typing import NamedTuple
 
-from pannier_gateway.errors import StoreMisanswered
-from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Buffer, Record
-from pannier_gateway.stores.connecting import broken
+from pannier_gateway.stores.exchanging import Asked
+from pannier_gateway.stores.upstream.server import Headers, Server
 from pannier_gateway.upstream.connection import Answer
-from pannier_gateway.upstream.errors import ExchangeError
-
-WHOLE = 64 * 1024  # bytes up to which a body is taken at once, and its connection given back
-
-AskRange = Callable[[Span], AbstractAsyncContextManager[Answer]]
-"""Asks for a span of that very version. Raises ObjectReplaced where it is gone."""
 
 
-class UpstreamReading:
-    """The first reader from the first byte on gets the bytes that came with the record."""
+class Words(NamedTuple):
+    """The headers to ask with, what an answer tells, and how to ask for that version alone."""
 
-    def __init__(self, place: str, record: Record, answer: Answer, ask: AskRange) -> None:
-        if answer.length not in (None, record.size):
-            raise StoreMisanswered(f"{place} sends {answer.length} of {record.size} bytes")
-        self.record = record
-        self.whole: bytes | None = None
-        self._place = place
-        self._answer: Answer | None = answer
-        self._ask = ask
+    headers: Headers
+    record: Callable[[Answer], Record]
+    guard: Callable[[Record], Headers]
 
-    async def take_whole(self) -> None:
-        """Have all of the bytes at hand."""
-        self.whole = b"".join([bytes(piece) async for piece in self.chunks(self._all)])
 
-    async def chunks(self, span: Span) -> AsyncGenerator[Buffer, None]:
-        if self.whole is not None:
-            yield memoryview(self.whole)[span.start : span.stop]
-            return
-        if not span.size:
-            return
-        answer, self._answer = self._answer, None
-        if answer is not None and span.start == 0:
-            async with aclosing(self._pieces(answer, span.size)) as pieces:
-                async for piece in pieces:
-                    yield piece
-            return
-        async with self._ask(span) as asked, aclosing(self._pieces(asked, span.size)) as pieces:
-            async for piece in pieces:
-                yield piece
+class UpstreamObject:
+    """Implements RemoteObject."""
+
+    def __init__(self, server: Server, target: str, words: Words) -> None:
+        self._server = server
+        self._target = target
+        self._words = words
 
     @property
-    def _all(self) -> Span:
-        return Span(0, self.record.size)
+    def place(self) -> str:
+        return self._server.place
 
-    async def _pieces(self, answer: Answer, size: int) -> AsyncGenerator[Buffer, None]:
-        """The first `size` bytes; a chunked answer may have had fewer."""
-        try:
-            async with aclosing(answer.pieces()) as pieces:
-                async for piece in pieces:
-                    yield piece[:size]
-                    size -= len(piece)
-                    if size <= 0:
-                        return
-        except ExchangeError as error:
-            raise broken(self._place, error, "an objectstore", "check endpoints") from error
-        raise StoreMisanswered(f"{self._place} sends {size} bytes too few")
+    async def get(self, headers: Headers) -> Asked:
+        return self._server.ask("GET", self._target, {**self._words.headers, **headers})
 
+    async def head(self) -> Answer:
+        async with self._server.ask("HEAD", self._target, self._words.headers) as answer:
+            return answer
 
-@asynccontextmanager
-async def held(
-    place: str,
-    asking: AbstractAsyncContextManager[Answer],
-    record_of: Callable[[Answer], Record],
-    ask: Callable[[Record, Span], AbstractAsyncContextManager[Answer]],
-) -> AsyncIterator[UpstreamReading]:
-    """What was asked for, held open; if it is small, its connection serves others already."""
-    async with asking as answer:
-        record = record_of(answer)
-        reading = UpstreamReading(place, record, answer, partial(ask, record))
-        if record.size > WHOLE:
-            yield reading
-            return
-        await reading.take_whole()
-    yield reading
+    def record(self, answer: Answer) -> Record:
+        return self._words.record(answer)
+
+    def guard(self, answer: Answer, record: Record) -> Headers:
+        return self._words.guard(record)
+
+    def check(self, answer: Answer, data: bytes) -> None:
+        """It tells of no checksum; its bytes are counted."""
+
+    def pieces(self, answer: Answer, size: int) -> AsyncGenerator[Buffer, None]:
+        return self._server.pieces(answer)

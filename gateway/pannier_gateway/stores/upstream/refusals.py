@@ -20,7 +20,10 @@ from pannier_gateway.errors import (
     StoreUnavailable,
     TooLarge,
 )
+from pannier_gateway.stores.exchanging import Tongue
+from pannier_gateway.stores.remote import NoSuchRange
 
+OBJECTSTORE = Tongue("an objectstore", "check endpoints")
 TOKEN = "check upstream.tokenSecretRef, and what the server lets it do"
 USECASE = "declare the usecase there too, under the same name, or check endpoints"
 
@@ -36,6 +39,7 @@ KINDS: Mapping[int, type[PannierError]] = {
     404: StoreRefused,
     405: NotOffered,
     413: TooLarge,
+    416: NoSuchRange,
     501: NotOffered,
     502: StoreRefused,
     504: StoreTimedOut,

@@ -1,24 +1,18 @@
 """The server upstream, request by request: each is one exchange, and its answer understood."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from time import time
+from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import Protocol
 
-from pannier_gateway.dates import seconds_to_wait
-from pannier_gateway.errors import ObjectExpired, ObjectNotFound, StoreMisanswered
+from pannier_gateway.errors import ObjectExpired, ObjectNotFound, PannierError
 from pannier_gateway.stores import records
-from pannier_gateway.stores.connecting import Entrance, broken
+from pannier_gateway.stores.base import Buffer
+from pannier_gateway.stores.connecting import Entrance
+from pannier_gateway.stores.exchanging import Asked, Exchanges, Refused, expecting
 from pannier_gateway.stores.provision import Endpoints
-from pannier_gateway.stores.upstream.refusals import refused
+from pannier_gateway.stores.upstream.refusals import OBJECTSTORE, refused
 from pannier_gateway.upstream.connection import Answer, Patience
-from pannier_gateway.upstream.errors import ExchangeError
-from pannier_gateway.upstream.pool import Pool
-from pannier_gateway.upstream.request import Buffer, Request, Streamed
-
-MOST_TOLD = 64 * 1024  # bytes of an answer that is no object
-SLOW_ANSWER_SECONDS = 60.0  # to a body that the server has to put away first
-EXPECTING = 1 << 20  # bytes of a body from which on the server is asked before they are sent
+from pannier_gateway.upstream.request import Request, Streamed
 
 Headers = Mapping[str, str]
 NO_HEADERS: Headers = {}
@@ -45,58 +39,46 @@ class Server:
         authorization: Authorization,
         patience: Patience,
     ) -> None:
-        self.place = f"Bucket {label} (at {entrances})"
-        self._entrances = entrances
         self._authorization = authorization
-        self._patience = patience
+        self._exchanges = Exchanges(
+            entrances, patience, OBJECTSTORE, f"Bucket {label} (at {{}})".format
+        )
+        self.place = self._exchanges.place
 
     def __repr__(self) -> str:
         return f"<Server of {self.place}>"
 
-    @asynccontextmanager
-    async def ask(
+    def ask(
         self,
         method: str,
         target: str,
         headers: Headers = NO_HEADERS,
         body: Buffer | Streamed = b"",
-    ) -> AsyncIterator[Answer]:
+    ) -> Asked:
         """One request; its answer, if that is a success."""
         told = {**self._authorization.headers(), **headers}
-        large = isinstance(body, Streamed) or len(body) >= EXPECTING
-        with self._entrances.pick() as picked:
-            host, pool = picked.target
-            request = Request(method, target, [("host", host), *told.items()], body, expect=large)
-            async with self._answer(pool, request) as answer:
-                picked.answered()
-                if answer.status >= 300:
-                    await self._refuse(target, answer)
-                if answer.early:
-                    raise StoreMisanswered(f"{self.place} took a body before it had all of it")
-                yield answer
 
-    @asynccontextmanager
-    async def _answer(self, pool: Pool, request: Request) -> AsyncIterator[Answer]:
-        patience = self._patience
-        if request.method == "PUT":
-            patience = patience._replace(first_byte=max(SLOW_ANSWER_SECONDS, patience.first_byte))
-        try:
-            async with pool.exchange(request, patience) as answer:
-                yield answer
-        except ExchangeError as error:
-            raise broken(self.place, error, "an objectstore", "check endpoints") from error
+        def request(host: str) -> Request:
+            return Request(method, target, [("host", host), *told.items()], body, expecting(body))
 
-    async def _refuse(self, target: str, answer: Answer) -> None:
-        text = await answer.whole(MOST_TOLD)
-        if answer.status == 404 and not text and self._object_missing(answer):
-            absent = f"{self.place} has no {target}"
-            expired = answer.headers.get(records.HEADER) == records.EXPIRED
-            raise ObjectExpired(absent) if expired else ObjectNotFound(absent)
-        wait = seconds_to_wait(answer.headers.get("retry-after"), time())
-        untold = not text and answer.headers.get("content-type") == "application/json"
-        raise refused(self.place, answer.status, wait, None if untold else text)
+        return self._exchanges.ask(request, partial(refusal_of, target))
 
-    def _object_missing(self, answer: Answer) -> bool:
-        """The protocol gives no words to an object that is not there, but to all else. To HEAD it
-        gives none at all, and then their length tells."""
-        return answer.headers.get("content-length", "0") == "0"
+    def pieces(self, answer: Answer) -> AsyncGenerator[Buffer, None]:
+        """The body of an answer."""
+        return self._exchanges.pieces(answer)
+
+
+def refusal_of(target: str, told: Refused) -> PannierError:
+    """What it means that the server does not do what it was asked."""
+    if told.status == 404 and not told.text and object_missing(told.headers):
+        absent = f"{told.place} has no {target}"
+        expired = told.headers.get(records.HEADER) == records.EXPIRED
+        return ObjectExpired(absent) if expired else ObjectNotFound(absent)
+    untold = not told.text and told.headers.get("content-type") == "application/json"
+    return refused(told.place, told.status, told.wait, None if untold else told.text)
+
+
+def object_missing(headers: Headers) -> bool:
+    """The protocol gives no words to an object that is not there, but to all else. To HEAD it
+    gives none at all, and then their length tells."""
+    return headers.get("content-length", "0") == "0"

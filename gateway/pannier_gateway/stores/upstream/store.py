@@ -1,16 +1,20 @@
 """The store of a Bucket of type Upstream: first it finds out what the server is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from functools import partial
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import ObjectNotFound, StoreMisanswered
+from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.stores import records
-from pannier_gateway.stores.base import Draft, Listing, Page, Reading, Record, Source
+from pannier_gateway.stores.base import Draft, Listing, Page, Record, Source
+from pannier_gateway.stores.exchanging import MOST_TOLD
+from pannier_gateway.stores.remote import Held
 from pannier_gateway.stores.upstream.hub import ASKED, HubStore
 from pannier_gateway.stores.upstream.plain import PlainStore
-from pannier_gateway.stores.upstream.server import MOST_TOLD, Server
+from pannier_gateway.stores.upstream.reading import UpstreamObject
+from pannier_gateway.stores.upstream.server import Server
 
 HEALTH = "/health"
 
@@ -39,16 +43,15 @@ class UpstreamStore:
 
     async def find_out(self) -> HubStore | PlainStore:
         """What the server is. Raises StoreMisanswered for none of the protocol."""
+        if self._found is not None:
+            return self._found
         async with self._asking:
-            if self._found is None:
+            if self._found is None:  # else whoever was before us has asked
                 self._found = await self._ask()
             return self._found
 
-    @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[Reading]:
-        found = await self.find_out()
-        async with found.open(path) as reading:
-            yield reading
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> Held:
+        return Held(partial(self._object, path), ahead)
 
     async def head(self, path: str) -> Record:
         return await (await self.find_out()).head(path)
@@ -70,6 +73,9 @@ class UpstreamStore:
 
     async def list(self, listing: Listing) -> Page:
         return await (await self.find_out()).list(listing)
+
+    async def _object(self, path: str) -> UpstreamObject:
+        return await (await self.find_out()).find(path)
 
     async def _ask(self) -> HubStore | PlainStore:
         try:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from pannier_gateway import logs
 from pannier_gateway.config.model import BucketConfig, GatewayConfig
-from pannier_gateway.config.source import ConfigFile, ManifestSource, source_of
+from pannier_gateway.config.source import NOTHING, Found, source_of
 from pannier_gateway.errors import PannierError
 from pannier_gateway.metrics import ResilienceMetrics
 from pannier_gateway.resilience.stack import Resilience, Shared
@@ -31,27 +31,21 @@ MARKS = {"missing": "+", "other": "~"}
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """The exit status, as `--help` tells it. Raises SettingsError and ConfigError."""
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_DFL)
     settings = parse_lifecycle(arguments, environment)
     logs.configure("warning")
     source = source_of(settings.manifests, settings.config)
-    config = source.parse(source.read()).config
-    return asyncio.run(Steward(settings, source, config).attend())
+    return asyncio.run(Steward(settings, source.parse(source.read(), NOTHING)).attend())
 
 
 class Steward:
     """Sees to the rules of all Buckets that the settings are about, one after the other."""
 
-    def __init__(
-        self,
-        settings: LifecycleSettings,
-        source: ManifestSource | ConfigFile,
-        config: GatewayConfig,
-    ) -> None:
+    def __init__(self, settings: LifecycleSettings, found: Found) -> None:
         self._settings = settings
-        self._source = source
-        self._config = config
+        self._config = found.config
+        self._contents = found.contents
 
     def __repr__(self) -> str:
         return f"<Steward of {list(self._config.buckets)}>"
@@ -95,9 +89,8 @@ class Steward:
         return 0
 
     def _secrets(self, namespace: str) -> Secrets:
-        source = self._source
-        contents = (lambda: source.contents) if isinstance(source, ManifestSource) else None
-        return secrets_of(self._settings.secrets_dir, contents, namespace)
+        beside = None if self._settings.manifests is None else lambda: self._contents
+        return secrets_of(self._settings.secrets_dir, beside, namespace)
 
 
 def chosen(config: GatewayConfig, name: str | None) -> dict[str, BucketConfig]:

@@ -1,0 +1,272 @@
+"""An object behind a network, held open: what came with its record, and further bytes as asked."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+from pannier_gateway.errors import (
+    ObjectNotFound,
+    ObjectReplaced,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    StoreMisanswered,
+)
+from pannier_gateway.ranges import EVERYTHING, NOTHING, RangeSpec, content_range
+from pannier_gateway.span import Span
+from pannier_gateway.stores.base import Buffer, Record
+from pannier_gateway.upstream.connection import Answer
+
+AT_ONCE = 64 * 1024  # bytes up to which an answer is taken at once, and its connection given back
+LAST = 64  # bytes at most that somebody looks at who looks at the end
+
+Headers = Mapping[str, str]
+Pieces = AsyncGenerator[Buffer, None]
+
+
+def anything(record: Record) -> None:
+    """Admit it."""
+
+
+class NoSuchRange(StoreMisanswered):
+    """The object has no byte of the range that was asked for (416)."""
+
+
+class RemoteObject(Protocol):
+    """One object, as its store is asked for it."""
+
+    @property
+    def place(self) -> str:
+        """Of the store, for messages."""
+        ...
+
+    async def get(self, headers: Headers) -> AbstractAsyncContextManager[Answer]:
+        """A block around the answer, which raises ObjectNotFound, PreconditionFailed, NoSuchRange,
+        and what the store can't do."""
+        ...
+
+    async def head(self) -> Answer:
+        """Raises what `get` does."""
+        ...
+
+    def record(self, answer: Answer) -> Record:
+        """What an answer tells of it."""
+        ...
+
+    def guard(self, answer: Answer, record: Record) -> Headers:
+        """What to ask with for that very version, as far as the store heeds it."""
+        ...
+
+    def check(self, answer: Answer, data: bytes) -> None:
+        """Raises Damaged where this is not all of the object, as far as the store tells."""
+        ...
+
+    def pieces(self, answer: Answer, size: int) -> Pieces:
+        """The body of an answer, in the words of a store; `size` is that of the whole object."""
+        ...
+
+
+class Coming(NamedTuple):
+    """Bytes on their way: those of `span`. Who wants later ones passes over `skippable` at most."""
+
+    span: Span
+    pieces: Pieces
+    skippable: int
+
+    def serves(self, wanted: Span) -> bool:
+        before = wanted.start - self.span.start
+        return 0 <= before <= self.skippable and wanted.stop <= self.span.stop
+
+
+class RemoteReading:
+    """The first reader of what came with the record gets that; others ask anew, and hear of it when
+    the object has been replaced since."""
+
+    def __init__(self, asked: RemoteObject, answer: Answer) -> None:
+        self.record = asked.record(answer)
+        self.whole: bytes | None = None
+        self._asked = asked
+        self._guard = asked.guard(answer, self.record)
+        self._coming: Coming | None = None
+        self._at_hand: list[tuple[Span, bytes]] = []
+
+    async def take(self, answer: Answer, ahead: RangeSpec) -> bool:
+        """Have the bytes that came with the record at hand, if they are few; if not, they wait for
+        a reader, as long as the exchange lasts. Raises StoreMisanswered."""
+        span = self._span_of(answer, ahead)
+        if span.size > AT_ONCE:
+            self._coming = self._coming_with(answer, ahead)
+            return False
+        data = (await answer.whole(AT_ONCE))[: span.size]
+        if len(data) < span.size:
+            raise StoreMisanswered(f"the store sends {span.size - len(data)} bytes too few")
+        self._at_hand.append((span, data))
+        if len(data) == self.record.size:
+            self._asked.check(answer, data)
+            self.whole = data
+        return True
+
+    async def chunks(self, span: Span) -> AsyncGenerator[Buffer, None]:
+        if not span.size:
+            return
+        data = self._found(span) or await self._end_with(span)
+        if data is not None:
+            yield data
+            return
+        coming, self._coming = self._coming, None
+        if coming is not None and coming.serves(span):
+            pieces = cut(coming, span)
+        else:
+            pieces = self._asked_for(span)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+    def _found(self, span: Span) -> Buffer | None:
+        """The bytes of `span`, where they are at hand."""
+        for held, data in self._at_hand:
+            if held.start <= span.start and span.stop <= held.stop:
+                return memoryview(data)[span.start - held.start : span.stop - held.start]
+        return None
+
+    async def _end_with(self, span: Span) -> Buffer | None:
+        """The same, where it is the very end: who looks there goes on with what lies before it."""
+        size = self.record.size
+        if span.stop != size or span.size > LAST:
+            return None
+        end = Span(max(0, size - AT_ONCE), size)
+        self._at_hand.append((end, await joined(self._asked_for(end))))
+        return self._found(span)
+
+    async def _asked_for(self, span: Span) -> Pieces:
+        """A span of this very version; all of it in words that checksums are told to. Raises
+        ObjectReplaced."""
+        everything = span.size == self.record.size
+        wanted = EVERYTHING if everything else RangeSpec(span.start, span.stop - 1)
+        try:
+            async with await self._asked.get({**range_header(wanted), **self._guard}) as answer:
+                if self._asked.record(answer).etag != self.record.etag:
+                    raise self._replaced()
+                async with aclosing(cut(self._coming_with(answer, wanted), span)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+        except (PreconditionFailed, ObjectNotFound) as error:
+            raise self._replaced() from error
+
+    def _coming_with(self, answer: Answer, wanted: RangeSpec) -> Coming:
+        size, span = self.record.size, self._span_of(answer, wanted)
+        ignored = span.start == 0 and wanted.first != 0  # then it would be so the next time, too
+        skippable = size if ignored else AT_ONCE
+        return Coming(span, self._asked.pieces(answer, size), skippable)
+
+    def _span_of(self, answer: Answer, wanted: RangeSpec) -> Span:
+        """The bytes that come with it. Raises StoreMisanswered for others than were asked for."""
+        size = self.record.size
+        span = span_of(answer, wanted, size)
+        if span is None or answer.length not in (None, span.size):
+            told = answer.headers.get("content-range", "no range")
+            raise StoreMisanswered(
+                f"{self._asked.place} gives {answer.length} bytes ({told}) of the {size} of "
+                f"{self.record.path!r} in place of {wanted.header}"
+            )
+        return span
+
+    def _replaced(self) -> ObjectReplaced:
+        return ObjectReplaced(f"{self.record.path!r} was replaced while it was read")
+
+
+class Held:
+    """An object held open, as a block, with the bytes `ahead` on their way; if they are few, they
+    are at hand, and their connection serves others already. One without such bytes is looked at.
+
+    `find` says how to ask for it, and `admit` may refuse it for what its record says.
+    """
+
+    __slots__ = ("_admit", "_ahead", "_asking", "_find")
+
+    def __init__(
+        self,
+        find: Callable[[], Awaitable[RemoteObject]],
+        ahead: RangeSpec,
+        admit: Callable[[Record], None] = anything,
+    ) -> None:
+        self._find = find
+        self._ahead = ahead
+        self._admit = admit
+        self._asking: AbstractAsyncContextManager[Answer] | None = None
+
+    async def __aenter__(self) -> RemoteReading:
+        asked, ahead = await self._find(), self._ahead
+        if ahead == NOTHING:
+            return await self._look(asked)
+        asking = await asked.get(range_header(ahead))
+        try:
+            answer = await asking.__aenter__()
+        except NoSuchRange:
+            return await self._look(asked)
+        try:
+            reading = self._admitted(asked, answer)
+            at_hand = await reading.take(answer, ahead)
+        except BaseException as error:
+            await asking.__aexit__(type(error), error, error.__traceback__)
+            raise
+        if at_hand:
+            await asking.__aexit__(None, None, None)
+        else:
+            self._asking = asking
+        return reading
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        if self._asking is None:
+            return None
+        return await self._asking.__aexit__(kind, error, trace)
+
+    async def _look(self, asked: RemoteObject) -> RemoteReading:
+        return self._admitted(asked, await asked.head())
+
+    def _admitted(self, asked: RemoteObject, answer: Answer) -> RemoteReading:
+        reading = RemoteReading(asked, answer)
+        self._admit(reading.record)
+        return reading
+
+
+def range_header(wanted: RangeSpec) -> Headers:
+    return {} if wanted == EVERYTHING else {"range": wanted.header}
+
+
+def span_of(answer: Answer, wanted: RangeSpec, size: int) -> Span | None:
+    """The bytes of an object of `size` that an answer holds: those wanted, or all of them where the
+    store knows no ranges. None: others."""
+    if answer.status != 206 or not size:  # what some engines say of the end of nothing
+        return Span(0, size)
+    with suppress(RangeNotSatisfiable):
+        span = wanted.resolve(size)
+        if answer.headers.get("content-range") == content_range(span, size):
+            return span
+    return None
+
+
+async def cut(coming: Coming, wanted: Span) -> Pieces:
+    """The bytes wanted of those that are coming. Raises StoreMisanswered where there are fewer."""
+    skip, left = wanted.start - coming.span.start, wanted.size
+    async with aclosing(coming.pieces) as pieces:
+        async for piece in pieces:
+            part = piece[skip : skip + left]
+            skip -= min(skip, len(piece))
+            left -= len(part)
+            if part:
+                yield part
+            if not left:
+                return
+    if left:
+        raise StoreMisanswered(f"the store sends {left} bytes too few")
+
+
+async def joined(pieces: Pieces) -> bytes:
+    async with aclosing(pieces):
+        return b"".join([bytes(piece) async for piece in pieces])
