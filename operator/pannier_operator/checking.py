@@ -7,7 +7,8 @@ from pannier_gateway.config.model import GatewayConfig
 from pannier_operator.claims import contested
 from pannier_operator.conditions import Type
 from pannier_operator.plan import NOTHING, Plan, plan
-from pannier_operator.publish import Published, status, too_large
+from pannier_operator.publish import too_large
+from pannier_operator.status import status
 from pannier_operator.world import Seen, View
 
 
@@ -42,9 +43,9 @@ class Checked:
 
 def _judged(planned: Plan) -> Iterator[tuple[str, bool]]:
     failure = too_large(planned.config)
-    published = Published(NOTHING if failure else planned.config, failure=failure)
+    published = NOTHING if failure else planned.config
     for each in planned.resources:
-        found = status(each, planned, published, datetime.now(UTC))
+        found = status(each, planned, published, failure, datetime.now(UTC))
         by_type = {one["type"]: one for one in found["conditions"]}
         yield _line(each.seen, by_type[Type.READY]), by_type[Type.PROGRAMMED]["status"] != "True"
 

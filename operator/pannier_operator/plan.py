@@ -4,25 +4,18 @@ Pure. A mistake never takes away what works: a resource that was served and cann
 asks for what cannot be, is served on as it was last published.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
-import msgspec
 from msgspec import Struct
 
 from pannier_gateway.config import render
 from pannier_gateway.config.kinds import Bucket, Usecase
-from pannier_gateway.config.model import BucketConfig, Expiry, GatewayConfig, UsecaseConfig
-from pannier_operator.api import Json
-from pannier_operator.claims import places_of
-from pannier_operator.conditions import Finding, Reason, Type, shortened
+from pannier_gateway.config.model import BucketConfig, GatewayConfig, UsecaseConfig
+from pannier_operator.conditions import Finding, Reason, Type
 from pannier_operator.world import Seen, View
 
 NOTHING = GatewayConfig(generation=0, buckets={}, usecases={})
-_UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 _NAMED = 5  # users of a Bucket that a message names
-_LONGEST_URI = 512  # characters, by the CRD
 
 
 class Planned(Struct, frozen=True):
@@ -42,13 +35,6 @@ class Planned(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"<Planned {self.seen.kind.kind} {self.seen.key}>"
-
-
-class Failure(NamedTuple):
-    """Why the configuration could not be published."""
-
-    reason: Reason
-    message: str
 
 
 class Plan(Struct, frozen=True):
@@ -94,51 +80,6 @@ def entry(planned: Planned, config: GatewayConfig) -> UsecaseConfig | BucketConf
     found = config.usecases.get(seen.claim)
     mine = f"{seen.metadata.namespace}/{seen.bucket}"
     return found if found is not None and found.bucket == mine and not _lost(planned) else None
-
-
-def programmed(
-    planned: Planned, plan: Plan, published: GatewayConfig, failure: Failure | None
-) -> Finding:
-    """Whether gateways are told of `planned`, `published` being what they are told now."""
-    told, wanted = entry(planned, published), planned.wanted
-    same_home = not isinstance(wanted, UsecaseConfig) or (
-        published.buckets.get(wanted.bucket) == plan.config.buckets.get(wanted.bucket)
-    )
-    if wanted is not None and told == wanted and same_home:
-        return Finding(Type.PROGRAMMED, True, Reason.PROGRAMMED, "gateways are told of it")
-    reason, message = failure or Failure(Reason.PENDING, "the configuration is not written yet")
-    if wanted is None:
-        reason, message = Reason.PENDING, "gateways are told of it once the above is mended"
-    kept = "" if told is None else "; until then they go on with what they were told last"
-    return Finding(Type.PROGRAMMED, False, reason, message + kept)
-
-
-def described(planned: Planned, config: GatewayConfig) -> Json:
-    """The fields of its status that tell what `config` makes of it."""
-    told = entry(planned, config)
-    status: Json = {"observedGeneration": planned.seen.metadata.generation}
-    if planned.seen.kind.kind == "Bucket":
-        status["usecases"] = planned.users
-        if isinstance(planned.seen.resource, Bucket):
-            status["backendURI"] = shortened(backend_uri(planned.seen.resource), _LONGEST_URI)
-    if isinstance(told, UsecaseConfig):
-        status["effective"] = _effective(told)
-        status["configHash"] = _hash(told, config.buckets.get(told.bucket))
-    elif told is not None:
-        status["configHash"] = _hash(told)
-    return status
-
-
-def backend_uri(bucket: Bucket) -> str:
-    """Where the objects are, for people."""
-    spec = bucket.spec
-    tail = "" if spec.prefix is None else f"/{spec.prefix}"
-    if spec.s3 is not None:
-        return f"s3://{spec.s3.bucket}{tail}"
-    if spec.type == "Upstream":
-        return min(places_of(bucket), default="")
-    claim = None if spec.filesystem is None else spec.filesystem.claim_name
-    return f"claim://{claim}{tail}" if claim else f"pod://data{tail}"
 
 
 def _usecase(
@@ -280,24 +221,3 @@ def _refused(reason: Reason, message: str) -> Finding:
 
 def _unresolved(reason: Reason, message: str) -> Finding:
     return Finding(Type.RESOLVED_REFS, False, reason, message)
-
-
-def _effective(told: UsecaseConfig) -> Json:
-    return {
-        "name": told.name,
-        "bucket": told.bucket.partition("/")[2],
-        "compression": told.compression,
-        "expiration": _expiration(told.expiration),
-    }
-
-
-def _expiration(expiry: Expiry) -> str:
-    """Such as `TimeToIdle 30d`, in the largest unit that is exact."""
-    if expiry.after is None:
-        return expiry.policy
-    unit, size = next((unit, size) for unit, size in _UNITS if expiry.after % size == 0)
-    return f"{expiry.policy} {expiry.after // size}{unit}"
-
-
-def _hash(*told: UsecaseConfig | BucketConfig | None) -> str:
-    return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()

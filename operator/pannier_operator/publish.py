@@ -12,9 +12,10 @@ from typing import NamedTuple, TypeVar
 from pannier_gateway.config.model import GatewayConfig
 from pannier_operator import configmap, protection
 from pannier_operator.api import BUCKETS, Cluster, ClusterError, Json, Refused
-from pannier_operator.conditions import Reason, conditions, foreign, same, summed_up
+from pannier_operator.conditions import Reason, foreign, same
 from pannier_operator.events import event, nearly_full
-from pannier_operator.plan import Failure, Plan, Planned, described, programmed
+from pannier_operator.plan import Plan, Planned
+from pannier_operator.status import Failure, status
 from pannier_operator.world import Seen, View
 
 log = logging.getLogger("pannier.operator")
@@ -101,7 +102,10 @@ class Publisher:
     def told(self, plan: Plan, published: Published) -> list[Told]:
         """What the status of each resource should be, now that `published` is what it is."""
         now = self._now()
-        return [Told(each, status(each, plan, published, now)) for each in plan.resources]
+        return [
+            Told(each, status(each, plan, published.config, published.failure, now))
+            for each in plan.resources
+        ]
 
     async def tell(self, told: Iterable[Told]) -> int:
         """Write the finalizers and statuses that differ; of how many resources that were.
@@ -169,18 +173,6 @@ class Publisher:
             if not is_moot(error):
                 raise error
         return len(items)
-
-
-def status(planned: Planned, plan: Plan, published: Published, now: datetime) -> Json:
-    """The status of one resource, `published` being what gateways are told."""
-    verdict = programmed(planned, plan, published.config, published.failure)
-    accepted, resolved, *others = planned.findings
-    ready = summed_up((*planned.findings, verdict))
-    seen = planned.seen
-    listed = conditions(
-        (accepted, resolved, verdict, ready, *others), seen.status, seen.metadata.generation, now
-    )
-    return described(planned, published.config) | {"conditions": listed}
 
 
 def is_misprotected(planned: Planned) -> bool:

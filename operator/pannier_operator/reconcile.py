@@ -7,7 +7,10 @@ differs is written; so a lost event, a crash in between or a second operator do 
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
+from typing import NamedTuple
 
 from pannier_operator.api import USECASES, ClusterError
 from pannier_operator.claims import Claims
@@ -28,6 +31,14 @@ WORKERS = 16
 IN_TURN = 3  # of those that all take turns; the other workers are left for what is news
 
 
+class Heard(NamedTuple):
+    """What has become of an object, and when that was heard."""
+
+    uid: str
+    resource_version: str
+    at: float
+
+
 class Reconciler:
     """Keeps namespaces as they should be."""
 
@@ -42,19 +53,30 @@ class Reconciler:
         self._claims = Claims()
         self._queue = Queue(Backoff(), at_once=IN_TURN)
         self._hinted: dict[str, float] = {}
+        self._meanwhile: dict[str, list[Heard]] = {}
         metrics.watch_queue(self._queue)
 
     def __repr__(self) -> str:
         return f"<Reconciler {self._queue!r} {self._claims!r}>"
 
     def news(self, namespace: str, uid: str, resource_version: str) -> None:
-        """An object in `namespace` has become `resource_version`, or (empty) is gone."""
-        if self._survey.is_news(namespace, uid, resource_version):
-            self.hint(namespace)
+        """An object in `namespace` has become `resource_version`, or (empty) is gone.
 
-    def hint(self, namespace: str) -> None:
-        """Something has changed in `namespace`: it is looked at before all that take turns."""
-        self._hinted.setdefault(namespace, monotonic())
+        While there is work on the namespace that waits: it may be what the work writes.
+        """
+        heard = Heard(uid, resource_version, monotonic())
+        if namespace in self._meanwhile:
+            self._meanwhile[namespace].append(heard)
+        else:
+            self._take_note(namespace, heard)
+
+    def _take_note(self, namespace: str, heard: Heard) -> None:
+        if self._survey.is_news(namespace, heard.uid, heard.resource_version):
+            self.hint(namespace, heard.at)
+
+    def hint(self, namespace: str, at: float) -> None:
+        """Something changed in `namespace` then: it is looked at before all that take turns."""
+        self._hinted.setdefault(namespace, at)
         self._queue.add(namespace)
 
     def ailing(self) -> str | None:
@@ -75,7 +97,7 @@ class Reconciler:
             for view in (*views.values(), *(View(namespace=each) for each in gone)):
                 self._claims.update(view)
             for namespace in changed:
-                self.hint(namespace)
+                self.hint(namespace, monotonic())
             self._queue.add_in_turn((*views, *gone))
             self._pulse.listed()
             self._metrics.world_listed()
@@ -90,7 +112,8 @@ class Reconciler:
     async def _attempt(self, namespace: str) -> None:
         since = self._hinted.pop(namespace, None)
         try:
-            writes = await self._reconcile(namespace, since)
+            with self._listening(namespace):
+                writes = await self._reconcile(namespace, since)
         except ClusterError as error:
             if since is not None:
                 self._hinted.setdefault(namespace, since)
@@ -101,6 +124,18 @@ class Reconciler:
             self._count("changed" if writes else "unchanged")
             self._queue.done(namespace)
 
+    @contextmanager
+    def _listening(self, namespace: str) -> Iterator[None]:
+        """The time of the work on `namespace`: what is heard meanwhile is judged at its end."""
+        heard = self._meanwhile[namespace] = []
+        try:
+            yield
+        finally:
+            del self._meanwhile[namespace]
+            self._survey.worked(namespace)
+            for each in heard:
+                self._take_note(namespace, each)
+
     def _count(self, result: str) -> None:
         self._metrics.reconciles.labels(result).inc()
 
@@ -109,7 +144,7 @@ class Reconciler:
         view = self._survey.taken(namespace) or await self._world.namespace(namespace)
         view = await self._world.with_config_map(view)
         for other in self._claims.update(view):
-            self.hint(other)
+            self.hint(other, monotonic())
         planned = plan(view, published(view.config_map), self._claims.losers(namespace))
         outcome = await self._publisher.configure(view, planned.config)
         told = self._publisher.told(planned, outcome)

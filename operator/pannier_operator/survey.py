@@ -19,10 +19,14 @@ log = logging.getLogger("pannier.operator")
 
 WATCH_SECONDS = 2.0  # in which watches begin, where nothing is wrong
 RELIST_SECONDS = 1  # in which the kinds are listed one after the other
+_WORK = ("", "")  # is no version of any object
 
 
 class Found(NamedTuple):
-    """What there is, by namespace, and those in which something happened while it was listed."""
+    """What there is, by namespace, and those in which something happened while it was listed.
+
+    Namespaces of which not all was told yet come first: it is them that somebody waits for.
+    """
 
     views: dict[str, View]
     changed: set[str]
@@ -67,8 +71,19 @@ class Survey:
         return self._complete
 
     def taken(self, namespace: str) -> View | None:
-        """The view of `namespace`, once, unless something has happened since it was listed."""
-        return self._views.pop(namespace, None)
+        """The view of `namespace` for work on it, unless something has happened since."""
+        view = self._views.get(namespace)
+        self.worked(namespace)
+        return view
+
+    def worked(self, namespace: str) -> None:
+        """Work on `namespace` has begun or ended: what is, or was, listed may be older than that.
+
+        It must not win over what the work has seen and written.
+        """
+        self._views.pop(namespace, None)
+        if self._news is not None:
+            self._news.setdefault(namespace, []).append(_WORK)
 
     async def looks(self) -> AsyncIterator[Found]:
         """All there is, whenever it was listed; at first once the watches have begun.
@@ -107,10 +122,11 @@ class Survey:
         finally:
             self._news = None
         self._complete = True
-        changed = {
-            key for key, each in news.items() if not all(self._world.knows(*a) for a in each)
-        }
+        changed = {namespace for namespace, each in news.items() if not self._is_known(each)}
         self._views |= {key: view for key, view in views.items() if key not in changed}
         fields = {"namespaces": len(views), "seconds": round(monotonic() - began, 3)}
         log.info("everything listed", extra=fields)
-        return Found(views, changed)
+        return Found(dict(sorted(views.items(), key=lambda item: item[1].is_told)), changed)
+
+    def _is_known(self, news: list[tuple[str, str]]) -> bool:
+        return all(self._world.knows(*each) for each in news)

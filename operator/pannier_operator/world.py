@@ -27,6 +27,7 @@ KINDS = (USECASES, BUCKETS, CONFIG_MAPS)
 CONFIG_LABEL = "pannier.dev/config"
 CONFIG_SELECTOR = f"{CONFIG_LABEL}=gateway"
 CONFIG_NAME = "pannier-config"
+VERSIONS = 4  # of an object: news of a write may come after the next one
 
 
 class Metadata(Struct, frozen=True, rename="camel"):
@@ -98,6 +99,14 @@ class View(Struct, frozen=True, kw_only=True):
     buckets: tuple[Seen, ...] = ()
     config_map: ConfigMap | None = None
 
+    @property
+    def is_told(self) -> bool:
+        """Whether each status speaks of the spec as it is now."""
+        return all(
+            seen.status.get("observedGeneration") == seen.metadata.generation
+            for seen in (*self.buckets, *self.usecases)
+        )
+
     def __repr__(self) -> str:
         return f"<View {self.namespace} {len(self.usecases)} usecases {len(self.buckets)} buckets>"
 
@@ -114,19 +123,19 @@ class World:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._parsed: dict[str, _Parsed] = {}
-        self._versions: dict[str, str] = {}
+        self._versions: dict[str, tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
         return f"<World of {len(self._versions)} objects>"
 
     def knows(self, uid: str, resource_version: str) -> bool:
-        """Whether the object was last listed, or written, as just this version."""
-        return self._versions.get(uid) == resource_version
+        """Whether the object was listed, or written, as just this version of late."""
+        return resource_version in self._versions.get(uid, ())
 
     def wrote(self, answer: Json) -> None:
         """Take note of what a write has made of an object: news of it will be none."""
         metadata = answer["metadata"]
-        self._versions[metadata["uid"]] = metadata["resourceVersion"]
+        self._note(metadata["uid"], metadata["resourceVersion"])
 
     async def namespace(self, namespace: str) -> View:
         """The namespace as it is now. Raises ClusterError rather than give a part of it."""
@@ -163,8 +172,12 @@ class World:
 
     def _read(self, item: Json) -> _Object:
         found = msgspec.convert(item, _Object)
-        self._versions[found.metadata.uid] = found.metadata.resource_version
+        self._note(found.metadata.uid, found.metadata.resource_version)
         return found
+
+    def _note(self, uid: str, version: str) -> None:
+        if not self.knows(uid, version):
+            self._versions[uid] = (*self._versions.get(uid, ())[1 - VERSIONS :], version)
 
     async def _listed(self, kind: Resource, scope: str | None) -> AsyncIterator[Seen]:
         async for page in self._cluster.pages(kind, scope):
@@ -181,13 +194,10 @@ class World:
 
     def _forget(self, views: Collection[View]) -> None:
         listed = [each for view in views for each in (*view.usecases, *view.buckets)]
-        here = {each.metadata.uid: each.metadata.resource_version for each in listed}
+        here = {each.metadata.uid for each in listed}
         self._parsed = {uid: parsed for uid, parsed in self._parsed.items() if uid in here}
-        self._versions = here | {
-            view.config_map.uid: view.config_map.resource_version
-            for view in views
-            if view.config_map is not None
-        }
+        here |= {view.config_map.uid for view in views if view.config_map is not None}
+        self._versions = {uid: known for uid, known in self._versions.items() if uid in here}
 
 
 def of_manifests(files: documents.Files) -> dict[str, View]:

@@ -224,6 +224,11 @@ def test_a_second_release_is_refused_where_there_is_one(clean_plane: ControlPlan
             with pytest.raises(Failed, match=f"release {first} in namespace .* all namespaces"):
                 beside(clean_plane, f"--set-json=namespaces={namespaces}")
 
+        beside(clean_plane, "--set=hub.enabled=true,operator.replicas=0,injector.mode=none")
+
+        same = ("--namespace", NAMESPACE, "--reuse-values")
+        helm("upgrade", first, str(CHART), *same, kubeconfig=clean_plane.kubeconfig)
+
 
 def test_releases_with_namespaces_of_their_own_go_together(clean_plane: ControlPlane) -> None:
     with installed(clean_plane, case("namespaced"), "--set=namespaces={team-a}") as first:

@@ -414,7 +414,7 @@ def test_a_hub_is_reached_where_its_gateway_listens_and_with_tls_by_nothing_else
     objects = rendered(values)
     hub = container(objects, "hub")
     settings = parse_settings(hub["args"], {})
-    listening = settings.tls_listen or settings.listen
+    listening = settings.listen if settings.hub is None else settings.hub.tls_listen
     open_ports = {each["name"]: each["containerPort"] for each in hub["ports"]}
 
     (reached,) = one(objects, "Service", "-hub")["spec"]["ports"]
@@ -431,26 +431,27 @@ def test_the_hub_has_its_certificate_and_its_clients_where_its_gateway_looks_for
     name: str, tmp_path: Path
 ) -> None:
     objects = rendered(case(name))
-    settings, mounted = parse_settings(container(objects, "hub")["args"], {}), mounts(objects)
+    hub, mounted = parse_settings(container(objects, "hub")["args"], {}).hub, mounts(objects)
     clients = one(objects, "ConfigMap", "-hub-clients")
     chosen = chosen_in(case(name))["hub"]["tls"]
 
-    secret = mounted[f"{settings.tls_dir}"]["secret"]["secretName"]
+    assert hub is not None
+    secret = mounted[f"{hub.tls_dir}"]["secret"]["secretName"]
     assert secret == (chosen["secretName"] or f"{RELEASE}-hub-certificate")
-    assert settings.tls_clients is not None
-    volume = mounted[f"{settings.tls_clients.parent}"]
+    volume = mounted[f"{hub.tls_clients.parent}"]
     assert volume["configMap"]["name"] == clients["metadata"]["name"]
     file = tmp_path / "clients.yaml"
-    file.write_text(clients["data"][settings.tls_clients.name])
+    file.write_text(clients["data"][hub.tls_clients.name])
     assert read_clients(file) == convert({"clients": chosen["clients"]}, Clients)
 
 
 def test_cert_manager_makes_the_certificate_of_the_hub_for_the_names_of_its_service() -> None:
     objects = rendered(case("everything"))
     certificate = one(objects, "Certificate", "-hub")["spec"]
-    settings = parse_settings(container(objects, "hub")["args"], {})
+    hub = parse_settings(container(objects, "hub")["args"], {}).hub
 
-    volume = mounts(objects)[f"{settings.tls_dir}"]
+    assert hub is not None
+    volume = mounts(objects)[f"{hub.tls_dir}"]
     assert volume["secret"]["secretName"] == certificate["secretName"]
     assert certificate["issuerRef"] == {"name": "company", "kind": "ClusterIssuer"}
     assert f"{RELEASE}-hub.{NAMESPACE}.svc" in certificate["dnsNames"]
@@ -555,6 +556,7 @@ def test_a_cluster_without_native_sidecars_is_refused() -> None:
         ("operator.resources.limits.memory=lots", "/operator/resources/limits/memory"),
         ("operator.resources.limits.memory=-1", "/operator/resources/limits/memory"),
         ("operator.resources.limits.ram=1Gi", "'ram' not allowed"),
+        ("operator.affinity.podAffinity.preferred={a}", "'preferred' not allowed"),
         ("operator.tolerations[0].effect=Never", "/operator/tolerations/0/effect"),
         ("operator.priorityClassName=A_B", "/operator/priorityClassName"),
         (f"commonLabels.team={'a' * 64}", "/commonLabels/team"),

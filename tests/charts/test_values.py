@@ -287,3 +287,15 @@ def test_where_nobody_is_named_everybody_may_come_and_every_store_may_be_reached
     ports = [{"protocol": "TCP", "port": each} for each in ("https", "metrics")]
     assert spec["ingress"] == [{"ports": [each]} for each in ports]
     assert spec["egress"] == [NAMES, {}]
+
+
+@pytest.mark.parametrize(
+    ("name", "namespaces"),
+    [("everything", {"any": True}), ("namespaced", {"matchNames": ["team-a", "team-b"]})],
+)
+def test_gateways_are_scraped_in_all_namespaces_that_are_worked_in(
+    name: str, namespaces: Json
+) -> None:
+    monitor = one(rendered(case(name)), "PodMonitor")
+
+    assert monitor["spec"]["namespaceSelector"] == namespaces

@@ -9,7 +9,18 @@ from objectstore_client import TimeToLive
 from support.charts import NAMESPACE, RELEASE
 from support.cluster import ControlPlane
 from support.operators import eventually
-from support.pods import CONNECT, PATIENCE, READ, STORE, Pod, Shop, pod_spec
+from support.pods import (
+    CONNECT,
+    INJECTED,
+    PATIENCE,
+    READ,
+    RESTRICTED,
+    STORE,
+    Json,
+    Pod,
+    Shop,
+    pod_spec,
+)
 from support.prometheus import running_prometheus
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -82,3 +93,24 @@ def test_a_pod_does_not_notice_that_the_operator_is_killed(
         installed.kubectl("scale", OPERATOR, "--replicas=1", *system)
     eventually(lambda: pod.run(DEFAULT) == kept(hours=3), seconds=60)
     assert pod.restarts == 0
+
+
+def test_a_pod_may_be_older_than_the_first_configuration_of_its_namespace(
+    installed: ControlPlane,
+) -> None:
+    shop = Shop(installed, installed.create_namespace(**RESTRICTED, **INJECTED))
+    early = shop.make_pod("early")
+    eventually(
+        lambda: [waits(each) for each in early.status["initContainerStatuses"]] == [True], 60
+    )
+
+    shop.apply_example("quickstart.yaml")
+
+    early.until_ready()
+    assert early.run(STORE + READ) == "greeting\nTrue\n"
+    assert early.restarts == 0
+
+
+def waits(gateway: Json) -> bool:
+    """Whether it runs, and those behind it do not yet."""
+    return "running" in gateway["state"] and not gateway["started"]

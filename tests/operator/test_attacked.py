@@ -121,7 +121,7 @@ def test_a_namespace_that_goes_while_it_is_written_to_goes(controlled_plane: Con
     with running_proxy(controlled_plane) as proxy:
         way = proxy.kubeconfig(controlled_plane.tokens[ADMIN])
         slow = proxy.on(Rule(Pass(seconds=0.3), verb="patch", resource="usecases/status"))
-        with working(way) as operator:
+        with working(way, namespaces=(place.namespace,)) as operator:
             place.apply(bucket(), *(usecase(f"use-{number}") for number in range(30)))
             eventually(lambda: slow.matched > 6)
 

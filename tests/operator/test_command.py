@@ -1,6 +1,7 @@
 """The command line: one clear line and a status that scripts can rely on."""
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pannier_gateway.config import crds
 from pannier_operator import command
 from pannier_operator.lease import LeaseName
 from pannier_operator.settings import Address, Settings, add_options, settings_of
-from support.manifests import Json, bucket, placed, usecase
+from support.manifests import Json, bucket, huge, placed, usecase
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
 S3 = {"bucket": "shared", "region": "eu-1"}
@@ -154,3 +155,19 @@ def test_what_run_is_told_is_what_it_goes_by() -> None:
         lease=LeaseName("a", "b"),
         log_level="debug",
     )
+
+
+def test_more_than_a_config_map_holds_would_be_refused_where_it_is_and_nowhere_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crowd = [bucket(), usecase(), *map(huge, range(220))]
+    beside = [placed(each, "calm") for each in (bucket(), usecase())]
+    path = tmp_path / "m.yaml"
+    path.write_text("\n---\n".join(map(json.dumps, crowd + beside)))
+
+    assert command.main(["check", str(path)]) == 1
+
+    said = capsys.readouterr().out
+    assert "Usecase default/attachments: ConfigTooLarge: " in said
+    assert "move usecases to another namespace" in said
+    assert "Usecase calm/attachments: Ready: " in said

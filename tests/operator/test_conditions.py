@@ -1,5 +1,6 @@
 """What a status says, and when it says something new."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -28,6 +29,15 @@ GOOD = (
     Finding(Type.RESOLVED_REFS, True, Reason.RESOLVED, "there"),
     Finding(Type.PROGRAMMED, True, Reason.PROGRAMMED, "told"),
 )
+ALL_IS_WELL = {
+    Reason.VALID,
+    Reason.RESOLVED,
+    Reason.PROGRAMMED,
+    Reason.READY,
+    Reason.USED,
+    Reason.UNUSED,
+    Reason.ON_CLAIM,
+}
 DOCS = Path(__file__).parents[2] / "docs" / "conditions.md"
 
 
@@ -124,3 +134,15 @@ def test_every_condition_and_reason_is_documented_and_no_other() -> None:
 
     assert sorted(headings) == sorted(Reason)
     assert sorted(conditions_told) == sorted(Type)
+
+
+def test_every_reason_that_somebody_should_act_on_says_what_to_do() -> None:
+    sections = re.findall(
+        r"^### (\w+)\n(.*?)(?=^##|\Z)", DOCS.read_text(), re.MULTILINE | re.DOTALL
+    )
+
+    without = {
+        Reason(name) for name, text in sections if not re.search(r"\*\*To\s+do:\*\*\s+\w", text)
+    }
+
+    assert without == ALL_IS_WELL

@@ -14,3 +14,13 @@ def test_what_fails_is_tried_again_for_ever_and_never_long_apart() -> None:
 
     assert len(delays) == 1000
     assert max(delays) <= 30
+
+
+def test_a_watch_that_has_gone_silent_is_begun_anew_within_75_seconds() -> None:
+    watching = settings().watching
+
+    assert watching.inactivity_timeout is not None
+    assert watching.connect_timeout is not None
+    silence = watching.inactivity_timeout + watching.reconnect_backoff
+    assert 60 < silence <= 75  # what is alive says something every minute
+    assert watching.connect_timeout <= 10

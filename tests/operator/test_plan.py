@@ -8,7 +8,8 @@ from pannier_gateway.config.model import GatewayConfig
 from pannier_gateway.config.resources import BUCKET, USECASE
 from pannier_operator.claims import contested
 from pannier_operator.conditions import REASONS, Finding, Reason, Type
-from pannier_operator.plan import NOTHING, Failure, Plan, Planned, described, plan, programmed
+from pannier_operator.plan import NOTHING, Plan, Planned, plan
+from pannier_operator.status import Failure, described, programmed
 from pannier_operator.world import View
 from support.manifests import Json, bucket, manifests, usecase
 from support.views import view

@@ -6,7 +6,7 @@ from pannier_gateway.config.model import dump
 from pannier_operator.configmap import LABELS, LIMIT_BYTES
 from pannier_operator.world import CONFIG_NAME
 from support.cluster import ControlPlane
-from support.manifests import Json, bucket, usecase
+from support.manifests import bucket, huge, usecase
 from support.operators import Place, eventually, working
 
 pytestmark = pytest.mark.cluster
@@ -307,11 +307,39 @@ def test_an_api_server_takes_what_the_operator_holds_small_enough(place: Place) 
     assert place.found("ConfigMap").keys() >= {"full"}
 
 
-def huge(number: int) -> Json:
-    """A Bucket with as long a configuration as can be had."""
-    host = ".".join(letter * 60 for letter in "abc")
-    endpoints = [f"https://{host}.{'d' * 50}{each:04}" for each in range(16)]
-    return bucket(f"huge-{number}", type="Upstream", endpoints=endpoints, prefix="p" * 256)
+def test_a_secret_that_is_not_there_is_named_to_whoever_looks_and_takes_nothing_away(
+    place: Place,
+) -> None:
+    keys = {"mode": "Secret", "secretRef": {"name": "no-such-keys"}}
+    away = bucket("away", type="S3", s3={"bucket": "mine", "region": "eu-1", "auth": keys})
+    with working(place.plane.kubeconfig, namespaces=(place.namespace,)):
+        place.apply(bucket(), usecase(), away, usecase("media", bucketRef={"name": "away"}))
+
+        eventually(lambda: place.is_ready("Usecase", "media") == ("True", "Ready"))
+        eventually(lambda: place.is_ready("Usecase", "attachments") == ("True", "Ready"))
+    # the operator may look at no Secret: it says which to look for, and gateways if it is missing
+    assert place.condition("Bucket", "away", "ResolvedRefs") == ("True", "SecretUnknown")
+    assert "no-such-keys" in place.message("Bucket", "away", "ResolvedRefs")
+    assert place.config.usecases.keys() == {"attachments", "media"}
+
+
+def test_of_two_that_claim_one_name_in_a_namespace_the_older_has_it_until_it_goes(
+    place: Place,
+) -> None:
+    with working(place.plane.kubeconfig, namespaces=(place.namespace,)):
+        place.apply(bucket(), usecase())
+        eventually(lambda: place.is_ready("Usecase", "attachments") == ("True", "Ready"))
+        place.apply(usecase("young", name="attachments"), usecase("media"))
+
+        eventually(lambda: place.is_ready("Usecase", "young") == ("False", "NameConflict"))
+        eventually(lambda: place.is_ready("Usecase", "media") == ("True", "Ready"))
+        assert "attachments" in place.message("Usecase", "young")
+        assert place.is_ready("Usecase", "attachments") == ("True", "Ready")
+
+        place.delete("Usecase", "attachments")
+
+        eventually(lambda: place.is_ready("Usecase", "young") == ("True", "Ready"))
+    assert place.config.usecases.keys() == {"attachments", "media"}
 
 
 def columns(table: str) -> list[list[str]]:

@@ -8,7 +8,7 @@ import pytest
 from pannier_operator.api import Json, Resource
 from pannier_operator.survey import Survey
 from pannier_operator.world import KINDS, World
-from support.manifests import bucket, usecase
+from support.manifests import bucket, placed, usecase
 from support.views import Held, held
 
 OBJECTS = (held(bucket(), 0), held(usecase(), 1))
@@ -71,6 +71,22 @@ async def test_where_something_happens_while_it_is_listed_no_view_stands(
     assert survey.taken(event[0]) is None
 
 
+async def test_what_is_listed_while_somebody_works_on_it_does_not_stand() -> None:
+    survey = Survey(World(Meanwhile(lambda: survey.taken("default"))))
+
+    assert (await anext(survey.looks())).changed == {"default"}
+    assert survey.taken("default") is None
+
+
+async def test_what_was_listed_before_the_work_ended_does_not_stand() -> None:
+    survey = Survey(World(Held(*OBJECTS)))
+    await anext(survey.looks())
+
+    survey.worked("default")
+
+    assert survey.taken("default") is None
+
+
 async def test_what_a_watch_begins_with_is_no_change() -> None:
     survey = Survey(World(Meanwhile(lambda: survey.is_news(*AS_LISTED))))
 
@@ -91,3 +107,15 @@ async def test_it_begins_once_all_watches_have(monkeypatch: pytest.MonkeyPatch) 
 
     async with asyncio.timeout(5):
         assert (await looking).views.keys() == {"default"}
+
+
+async def test_namespaces_of_which_not_all_was_told_come_first() -> None:
+    told = [held(placed(usecase(), each), n) for n, each in enumerate("abcd")]
+    for each in told:
+        each["status"] = {"observedGeneration": 1}
+    told[1]["metadata"]["generation"] = 2
+    del told[2]["status"]
+
+    found = await anext(Survey(World(Held(*told))).looks())
+
+    assert list(found.views) == ["b", "c", "a", "d"]

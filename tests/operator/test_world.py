@@ -107,3 +107,15 @@ async def test_an_object_that_no_schema_has_seen_is_a_fault_and_no_crash(spec: J
 
     assert seen.resource is None
     assert "spec" in seen.fault
+
+
+async def test_late_news_of_what_was_listed_or_written_is_none() -> None:
+    world = World(Held(*usecases(1)))
+    await world.namespace("default")
+
+    for version in ("2", "3"):
+        world.wrote({"metadata": {"uid": "uid-0", "resourceVersion": version}})
+
+    assert all(world.knows("uid-0", version) for version in "123")
+    assert not world.knows("uid-0", "4")
+    assert not world.knows("uid-0", "")

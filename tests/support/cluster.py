@@ -53,7 +53,7 @@ _APISERVER = (
     "--enable-priority-and-fairness=false",
     "--profiling=false",
 )
-_COLLECT_LESS = {"GOGC": "400"}  # a core or two is all there is: a third of it for 200 MiB
+_COLLECT_LESS = {"GOGC": "400"}  # a core or two is all there is: a third of it for 300 MiB
 _CONTROLLERS = (
     "--leader-elect=false",
     "--secure-port=0",

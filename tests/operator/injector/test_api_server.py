@@ -39,6 +39,7 @@ from support.injection import (
 pytestmark = pytest.mark.slow
 Injecting = Callable[..., AbstractAsyncContextManager[object]]
 
+RBAC = "rbac.authorization.k8s.io/v1"
 INJECT = "pannier.dev/inject"
 OPTED_IN = {INJECT: "true"}
 UNRESTRICTED = {"pod-security.kubernetes.io/enforce": "privileged"}
@@ -500,3 +501,22 @@ async def test_the_monitor_of_the_chart_finds_the_gateways_of_pods_and_no_other_
     (scraped,) = monitor["podMetricsEndpoints"]
     assert found["metadata"]["name"] == "served"
     assert [each["containerPort"] for each in ports if each["name"] == scraped["port"]] == [8651]
+
+
+async def test_for_one_namespace_the_injector_needs_to_list_buckets_there_alone(
+    control_plane: ControlPlane,
+) -> None:
+    cluster = with_buckets(namespace_of(control_plane, **OPTED_IN))
+    token = control_plane.service_account(SYSTEM, "local")
+    (listing, trusting), keeping = manifests.permissions(SECRET)
+    grant(control_plane, "local", [trusting], keeping)
+    head = {"apiVersion": RBAC, "metadata": {"name": "local", "namespace": cluster.namespace}}
+    role = {"apiGroup": RBAC.partition("/")[0], "kind": "Role", "name": "local"}
+    account = {"kind": "ServiceAccount", "name": "local", "namespace": SYSTEM}
+    control_plane.apply(
+        head | {"kind": "Role", "rules": [listing]},
+        head | {"kind": "RoleBinding", "roleRef": role, "subjects": [account]},
+    )
+
+    async with by_webhook(cluster, kubeconfig=control_plane.kubeconfig_for(token)):
+        assert "secrets/keys" in str((await cluster.created(a_pod())).body)

@@ -410,3 +410,23 @@ def test_every_application_container_of_any_pod_knows_the_gateway(body: Body) ->
         known = [each["name"] for each in had.get("env") or ()]
         added = [] if "PANNIER_URL" in known or had["name"] in patch.MESHES else ["PANNIER_URL"]
         assert [each for each in told[len(known) :] if each == "PANNIER_URL"] == added
+
+
+def test_the_volumes_of_a_gateway_hinder_no_pod_from_starting_and_cannot_fill_its_node() -> None:
+    result = injected(a_pod(annotations={"pannier.dev/spool-size": "3Gi"}))
+
+    volumes = {each["name"]: each for each in result["spec"]["volumes"]}
+    config = {"name": "pannier-config", "optional": True}  # a pod may be older than the first one
+    assert volumes["pannier-config"]["configMap"] == config
+    assert volumes["pannier-data"]["emptyDir"] == {"sizeLimit": "3Gi"}
+    assert volumes["pannier-socket"]["emptyDir"] == {"sizeLimit": "1Mi"}
+
+
+def test_what_is_mounted_is_mounted_whole_so_that_changes_arrive() -> None:
+    bucket = with_pair("main", "keys", "id", "secret")
+    result = injected(a_pod(), bucket)
+
+    mounted = gateway_of(result)["volumeMounts"]
+    assert {"pannier-config", "pannier-secrets"} <= {each["name"] for each in mounted}
+    for each in mounted:
+        assert each.keys().isdisjoint({"subPath", "subPathExpr"})
