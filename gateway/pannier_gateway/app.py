@@ -27,7 +27,8 @@ from pannier_gateway.drain import Drain
 from pannier_gateway.errors import StoreUnavailable
 from pannier_gateway.lag import LoopLag
 from pannier_gateway.metrics import Metrics
-from pannier_gateway.objects import Objects, Parts
+from pannier_gateway.objects import Parts
+from pannier_gateway.permit import Permit
 from pannier_gateway.settings import Settings
 from pannier_gateway.stores.base import Sweepable
 from pannier_gateway.stores.buckets import Buckets
@@ -224,8 +225,8 @@ class Gateway:
         gates = self._admission.gates(config.usecases.values())
         served: dict[str, Served] = {}
         for name, usecase in config.usecases.items():
-            bucket, seam = config.buckets[usecase.bucket], seams[usecase.bucket]
-            served[name] = Served(Objects(usecase, bucket, seam, self._parts), gates[name])
+            permit = Permit(usecase, config.buckets[usecase.bucket], seams[usecase.bucket])
+            served[name] = Served.of(usecase, permit, self._parts, gates[name])
         self._catalog = Catalog(served, reasons(self.refused), tenancy=self._buckets.tenancy)
         self.serving.set()
 

@@ -6,15 +6,23 @@ from contextlib import AbstractContextManager, nullcontext
 from msgspec import Struct
 
 from pannier_gateway.admission import Gate
+from pannier_gateway.config.model import UsecaseConfig
 from pannier_gateway.errors import NoConfiguration, UsecaseRefused, UsecaseUnknown
-from pannier_gateway.objects import Objects
+from pannier_gateway.kept import KeptObjects
+from pannier_gateway.objects import Objects, Parts
+from pannier_gateway.permit import Permit
 
 
 class Served(Struct, frozen=True):
-    """One usecase: its objects, and what lets requests through to them."""
+    """One usecase: its objects, the same as they are kept, and what lets requests through."""
 
     objects: Objects
+    kept: KeptObjects
     gate: Gate
+
+    @classmethod
+    def of(cls, usecase: UsecaseConfig, permit: Permit, parts: Parts, gate: Gate) -> "Served":
+        return cls(Objects(usecase, permit, parts), KeptObjects(usecase, permit, parts), gate)
 
 
 class Catalog(Struct, frozen=True):

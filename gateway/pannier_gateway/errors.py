@@ -16,13 +16,14 @@ PannierError 500
 │   ├── NotAcceptable 406            no representation that the caller accepts
 │   ├── RequestTimeout 408           the body stopped coming
 │   ├── PreconditionFailed 412       if-match and its kin
-│   ├── TooLarge 413                 above the usecase's maxObjectBytes
+│   ├── TooLarge 413                 above the usecase's maxObjectBytes, or what a store keeps
 │   ├── RangeNotSatisfiable 416      carries the size that the range missed
 │   ├── ExpectationFailed 417        an `expect` that is none
 │   ├── LimitReached 429             carries when to ask again
 │   ├── HeadTooLarge 431             the request line or a header is too long
 │   └── NotOffered 501               a part of the protocol that this version lacks
 ├── StoreRefused 502                 the store won't: credentials, bucket, region, certificate
+│   └── ArrivedDamaged 502           what it got is not what was sent
 ├── StoreMisanswered 502             what answers is no store, or not the one that was meant
 ├── NoConfiguration 503              the gateway waits for its first one
 ├── Suspended 503                    the usecase is switched off
@@ -196,6 +197,10 @@ class MemoryFull(PannierError):
 
 class StoreRefused(PannierError):
     status = 502
+
+
+class ArrivedDamaged(StoreRefused):
+    pass
 
 
 class StoreMisanswered(PannierError):

@@ -10,11 +10,11 @@ from awscrt.checksums import crc64nvme
 
 from pannier_gateway.errors import BadRequest
 from pannier_gateway.stores.base import Draft
-from pannier_gateway.stores.records import (
+from pannier_gateway.stores.records import Unreadable
+from pannier_gateway.stores.seals import (
     LENGTH,
     LONGEST_SEAL,
     OPENING,
-    Unreadable,
     read_opening,
     unsealed,
 )

@@ -92,10 +92,10 @@ async def to_gateways(
 ) -> AsyncIterator[str]:
     """Take connections of other gateways, if there is a place for that, until the block ends."""
     hub = gateway.hub
-    if settings.tls_listen is None or hub is None:
+    if settings.hub is None or hub is None:
         yield ""
         return
-    listener = bind(settings.tls_listen, "--tls-listen", shared=settings.worker > 0)
+    listener = bind(settings.hub.tls_listen, "--tls-listen", shared=settings.worker > 0)
     taking = await asyncio.get_running_loop().create_server(
         server.of(any_host, hub.lifetime),
         sock=listener,

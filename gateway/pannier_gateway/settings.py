@@ -55,6 +55,14 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class HubSettings(NamedTuple):
+    """Where other gateways connect, the certificate that they are shown, and what they may do."""
+
+    tls_listen: Address
+    tls_dir: Path
+    tls_clients: Path
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """What the process is told at its start; everything else is configuration, and may change.
 
@@ -71,9 +79,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     listen: Address
     admin_listen: Address
     socket: Path | None
-    tls_listen: Address | None = None
-    tls_dir: Path | None = None
-    tls_clients: Path | None = None
+    hub: HubSettings | None = None
     drain: float
     sweep_interval: float
     log_level: str
@@ -101,15 +107,19 @@ class Parser(argparse.ArgumentParser):
 def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Raises SettingsError; `--help` and `--version` end the process."""
     parser = build_parser()
-    settings = Settings(**parsed(parser, arguments, from_environment(parser, environment)))
-    if (
-        len({settings.tls_listen is None, settings.tls_dir is None, settings.tls_clients is None})
-        > 1
-    ):
-        parser.error("--tls-listen, --tls-dir and --tls-clients go together")
+    found = parsed(parser, arguments, from_environment(parser, environment))
+    settings = Settings(hub=hub_settings(parser, found), **found)
     if settings.workers > 1 and settings.socket is not None:
         parser.error("--socket can't be shared: leave out --workers")
     return settings
+
+
+def hub_settings(parser: Parser, found: dict[str, Any]) -> HubSettings | None:
+    """Taken out of what was `found`. Raises SettingsError where it is not whole."""
+    given = HubSettings(*(found.pop(name) for name in HubSettings._fields))
+    if None in given and any(given):
+        parser.error("--tls-listen, --tls-dir and --tls-clients go together")
+    return None if None in given else given
 
 
 def parse_lifecycle(arguments: Sequence[str], environment: Mapping[str, str]) -> LifecycleSettings:
@@ -316,7 +326,7 @@ def add_process(parser: Parser) -> None:
 def from_environment(parser: Parser, environment: Mapping[str, str]) -> dict[str, object]:
     """The settings that the environment gives, checked like arguments. Raises SettingsError."""
     given: dict[str, object] = {}
-    for name in Settings.__struct_fields__:
+    for name in (action.dest for action in parser._actions if action.nargs != 0):
         variable = f"PANNIER_{name.upper()}"
         if text := environment.get(variable):
             try:

@@ -18,9 +18,9 @@ from pannier_gateway.resilience.stack import Resilience, Shared
 from pannier_gateway.settings import LifecycleSettings, SettingsError, parse_lifecycle
 from pannier_gateway.stores.s3.bucket import S3Bucket
 from pannier_gateway.stores.s3.enactment import Enactment
+from pannier_gateway.stores.s3.findings import findings, remembered
 from pannier_gateway.stores.s3.lifecycle import Plan, heedless, plan
 from pannier_gateway.stores.s3.opening import connected, key_prefix, own_prefix
-from pannier_gateway.stores.s3.probe import findings, remembered
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.stores.secrets import Secrets, secrets_of
 from pannier_gateway.tls.trust import Trusts

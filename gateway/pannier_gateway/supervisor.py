@@ -175,12 +175,12 @@ class Supervisor:
 @contextmanager
 def ports(settings: Settings) -> Iterator[Ports]:
     """Find the ports, and keep them for the workers. Raises SettingsError where one is taken."""
-    asked = [("--listen", settings.listen, "http"), ("--tls-listen", settings.tls_listen, "https")]
+    asked = [("--listen", settings.listen, "http")]
+    if settings.hub is not None:
+        asked.append(("--tls-listen", settings.hub.tls_listen, "https"))
     shown, arguments = [], []
     with ExitStack() as held:
         for option, address, scheme in asked:
-            if address is None:
-                continue
             bind(address, option).close()  # the shared one could be had beside other workers' too
             port = held.enter_context(bind(address, option, shared=True))
             arguments.append(f"{option}={Address(*port.getsockname()[:2])}")

@@ -2,14 +2,28 @@
 
 import json
 import ssl
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPResponse, HTTPSConnection, IncompleteRead, RemoteDisconnected
 from urllib.parse import urlsplit
 
 import pytest
 
-from support.apiproxy import Asked, Cut, Lose, Pass, Proxy, Refuse, Rule, Stall, running_proxy
+from support.apiproxy import (
+    Asked,
+    Cut,
+    Hold,
+    Lose,
+    Note,
+    Pass,
+    Proxy,
+    Refuse,
+    Rule,
+    Stall,
+    running_proxy,
+)
 from support.cluster import ADMIN, ControlPlane, Json, Refused
 
 pytestmark = pytest.mark.cluster
@@ -145,6 +159,25 @@ def test_a_list_may_be_slow(ask: Client, proxy: Proxy, folder: str) -> None:
 
     assert len(json.load(ask("GET", folder))["items"]) == 3
     assert time.monotonic() - asked >= 0.2
+
+
+def test_a_request_may_be_held_until_the_test_has_done_something(
+    ask: Client, proxy: Proxy, folder: str
+) -> None:
+    over = threading.Event()
+    noted = Note()
+    proxy.on(Rule(noted, verb="list"))
+    held = proxy.on(Rule(Hold(over), verb="list", times=1))
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(ask, "GET", folder)
+        proxy.wait_until(lambda seen: seen.count("list") == 1)
+        assert not waiting.done()
+
+        over.set()
+
+        assert len(json.load(waiting.result())["items"]) == 3
+    json.load(ask("GET", folder))
+    assert (held.matched, len(noted.times)) == (2, 1)
 
 
 def test_only_the_path_that_is_meant_is_hit(ask: Client, proxy: Proxy) -> None:

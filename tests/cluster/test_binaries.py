@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from support import binaries
 from support.binaries import OLDEST_GO, PINS, RECIPES, Module, Unavailable, binary
 from support.cluster import ControlPlane
 from support.debian import unpacked_or_skipped
+from support.engines import crate
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]  # linking takes its time
 
@@ -118,13 +120,25 @@ def test_a_crate_without_rust_says_what_it_needs(monkeypatch: pytest.MonkeyPatch
         binary("s3s-fs")
 
 
-def test_without_apt_the_tests_of_what_debian_packs_are_skipped(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("asking", "reason"),
+    [
+        (lambda: unpacked_or_skipped(["haproxy"]), "needs haproxy, unpacked by apt-get"),
+        (lambda: crate("s3s-fs"), "s3s-fs needs Rust"),
+    ],
+    ids=["apt", "Rust"],
+)
+def test_tests_of_what_a_machine_can_not_have_are_skipped_but_not_in_ci(
+    monkeypatch: pytest.MonkeyPatch, asking: Callable[[], object], reason: str
 ) -> None:
     monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match=reason):
+        asking()
 
-    with pytest.raises(pytest.skip.Exception, match="needs haproxy, unpacked by apt-get"):
-        unpacked_or_skipped(["haproxy"])
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match=reason):
+        asking()
 
 
 def test_the_server_says_the_version_that_is_pinned(control_plane: ControlPlane) -> None:

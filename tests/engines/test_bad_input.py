@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pannier_gateway.stores.s3.probe import FINDINGS
+from pannier_gateway.stores.s3.findings import FINDINGS
 from support import example
 from support.engines import OWN, Engine, client, make_bucket
 from support.gateway import running_gateway

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from support.binaries import ROOT
 from support.certificates import Authority
 from support.engines import make_bucket
 from support.fronts import Front, haproxy, nginx
-from support.gateway import running_gateway
+from support.gateway import running_gateway, started
 from support.makes import Engines
 from support.wire import Wire
 
@@ -51,16 +52,33 @@ def manifests(engines: Engines, front: Front, identity: Path, tmp_path: Path) ->
 
 
 def test_the_example_does_what_the_quickstart_does(manifests: Path, identity: Path) -> None:
-    """The line of the docs: put, get, a range, a listing, expiry, metrics, each byte compared."""
-    page = (ROOT / "docs" / "backing-stores.md").read_text()
-    line = re.search(r"python (examples/demo\.py .*)", page)
-    assert line is not None
+    """The line of the README: put, get, a range, a listing, expiry, metrics, each byte compared."""
     ours = {"examples/s3.yaml": str(manifests), "secrets": str(identity.parent)}
-    command = [sys.executable, *(ours.get(word, word) for word in line[1].split())]
+    command = [sys.executable, *told("python", ours)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "Every byte came back as it went in" in done.stdout
+
+
+def test_a_gateway_starts_by_the_line_of_the_readme(
+    manifests: Path, identity: Path, tmp_path: Path
+) -> None:
+    ours = {"examples/s3.yaml": str(manifests), "secrets": str(identity.parent)}
+    arguments = [*told("pannier-gateway", ours), "--data-dir", str(tmp_path / "data")]
+    with started(arguments, tmp_path / "log") as gateway, Wire(gateway.url) as wire:
+        assert wire.ask("PUT", "/v1/objects/attachments/_/k", body=b"x").status == 200
+        assert wire.ask("GET", "/v1/objects/attachments/_/k").body == b"x"
+
+
+def told(program: str, ours: dict[str, str]) -> list[str]:
+    """What the README gives `program` to do with the example, with our files in its place."""
+    (line,) = re.findall(
+        rf"^\$ .venv/bin/{program} (.*examples/s3\.yaml.*)$",
+        (ROOT / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    return [ours.get(word, word) for word in shlex.split(line, comments=True)]
 
 
 @pytest.mark.parametrize("shown", ["a stranger's", "none"])

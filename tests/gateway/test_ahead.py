@@ -4,11 +4,12 @@ from array import array
 
 import pytest
 
-from pannier_gateway.ahead import END, likely
-from pannier_gateway.codec import SeekTable
+from pannier_gateway.ahead import END, Foresight, likely
+from pannier_gateway.codec import SeekTable, SeekTables
 from pannier_gateway.conditions import Conditions
 from pannier_gateway.ranges import EVERYTHING, NOTHING, RangeSpec
 from pannier_gateway.representation import Ask
+from pannier_gateway.stores.base import Attributes, Record
 
 PART = RangeSpec(150, 250)
 KNOWN = Conditions(if_none_match=("e1",))
@@ -53,3 +54,17 @@ def test_of_an_object_read_before_the_frames_are_known(
 ) -> None:
     assert likely(Ask(range=wanted), FRAMES, compressed=False) == stored
     assert likely(Ask(range=wanted, accept_encoding="zstd"), FRAMES, compressed=True) == wanted
+
+
+def test_what_did_not_compress_is_known_until_it_does_or_others_are_read() -> None:
+    foresight = Foresight(SeekTables(), compressed=True, most_known=2)
+    ask, plain = Ask(range=PART), Record("k", 1000, "e", 0, None, Attributes())
+    packed = Record("k", 1000, "e", 0, None, Attributes(encoding="zstd"))
+    assert foresight.likely("a", ask) == END
+
+    for path in "abca":
+        foresight.seen(path, plain)
+    assert [foresight.likely(path, ask) for path in "abc"] == [PART, END, PART]
+
+    foresight.seen("a", packed)
+    assert foresight.likely("a", ask) == END

@@ -180,7 +180,7 @@ async def test_a_range_of_what_is_compressed_is_two_requests_and_then_one(
         assert (len(two), two[0], len(then)) == (2, END, 1)
 
 
-async def test_a_range_of_what_did_not_compress_is_two_requests(
+async def test_a_range_of_what_did_not_compress_is_two_requests_and_then_one(
     store: Store, traffic: Traffic
 ) -> None:
     async with reader(store, traffic, "Zstd") as one:
@@ -190,6 +190,7 @@ async def test_a_range_of_what_did_not_compress_is_two_requests(
 
         assert answer.body == NOISE[100_000:100_010]
         assert requests == [END, "GET bytes=100000-100009"]
+        assert (await one.get(PART))[1] == ["GET bytes=100000-100009"]
 
 
 @pytest.mark.parametrize("compression", ["None", "Zstd"])

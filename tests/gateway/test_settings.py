@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pannier.version import __version__
-from pannier_gateway.settings import Address, SettingsError, parse_settings
+from pannier_gateway.settings import Address, SettingsError, build_parser, parse_settings
 
 SOME = ["--manifests", "m.yaml"]
 
@@ -63,7 +63,9 @@ def test_every_setting_can_come_from_the_environment_as_well() -> None:
     assert settings.listen == Address("::1", 0)
     assert str(settings.listen) == "[::1]:0"
     assert settings.drain == 1.5
-    assert len(ALL) + 1 == len(settings.__struct_fields__)  # the one is manifests
+    assert settings.hub == (Address("0.0.0.0", 8443), Path("tls"), Path("clients.yaml"))
+    options = {option for action in build_parser()._actions for option in action.option_strings}
+    assert options == {"-h", "--help", "--version", "--manifests", *(f"--{name}" for name in ALL)}
 
 
 def test_an_argument_wins_over_the_environment() -> None:

@@ -152,7 +152,6 @@ RECIPES: Mapping[str, Recipe] = {
     "s3s-fs": Crate("s3s-fs", "0.14.1", "binary"),
     "garage": Crate("garage", "2.5.0", ""),
     "minio": Module("minio", "github.com/minio/minio"),
-    "toxiproxy-server": Module("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
     "helm": Module("helm", "helm.sh/helm/v4/cmd/helm"),
     "prometheus": _prometheus("prometheus"),
     "promtool": _prometheus("promtool"),

@@ -10,8 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pytest
-
+from support.absent import do_without
 from support.binaries import Unavailable, alone, cache_home, say
 
 PACKAGES = (
@@ -43,7 +42,7 @@ def unpacked(packages: Sequence[str] = PACKAGES) -> Path:
 def unpacked_or_skipped(packages: Sequence[str]) -> Path:
     """As `unpacked`; the test that asks is skipped where there is no apt."""
     if shutil.which("apt-get") is None:
-        pytest.skip(f"needs {', '.join(packages)}, unpacked by apt-get: use Debian")
+        do_without(f"needs {', '.join(packages)}, unpacked by apt-get: use Debian")
     return unpacked(packages)
 
 

@@ -18,7 +18,8 @@ from pannier_gateway.codec.workers import Workers
 from pannier_gateway.config.render import render
 from pannier_gateway.drain import Drain
 from pannier_gateway.metrics import Metrics
-from pannier_gateway.objects import Objects, Parts
+from pannier_gateway.objects import Parts
+from pannier_gateway.permit import Permit
 from pannier_gateway.stores.base import Store
 from support.manifests import Json, bucket, parsed, usecase
 
@@ -44,9 +45,8 @@ async def serving(
     metrics = metrics or Metrics(drain)
     with ThreadPoolExecutor(2) as pool:
         parts = Parts(system_clock, Workers(pool, MemoryBudget()), metrics)
-        objects = Objects(one_usecase, one_bucket, store, parts)
         (gate,) = Admission(metrics.limits.count).gates([one_usecase]).values()
-        served = Served(objects, gate)
+        served = Served.of(one_usecase, Permit(one_usecase, one_bucket, store), parts, gate)
         door = Door(lambda: Catalog({name: served}), drain, metrics)
         server = DataServer(door, failure_body, metrics.requests)
         connections = server.of(any_host, lambda _: lifetime)

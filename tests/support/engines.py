@@ -1,5 +1,6 @@
 """Real S3 engines on loopback, each on a free port and ended by its process id."""
 
+import shutil
 import socket
 import subprocess
 import time
@@ -28,7 +29,8 @@ from pannier_gateway.stores.s3.store import Rules
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.upstream.connection import Patience
 from pannier_gateway.upstream.pool import Endpoint, Pool
-from support.binaries import binary
+from support.absent import do_without
+from support.binaries import Unavailable, binary
 
 KEYS = Credentials("AKIAPANNIERTESTING", "a/secret+key of the tests")
 REGION = "us-east-1"
@@ -116,13 +118,24 @@ def versitygw(folder: Path, port: int | None = None) -> Iterator[Engine]:
 @contextmanager
 def s3s_fs(folder: Path) -> Iterator[Engine]:
     """A weak engine: several writers win under one condition, and what it refuses it may store."""
+    program = crate("s3s-fs")
     (folder / "data").mkdir(parents=True)
     port = free_port()
-    program = [str(binary("s3s-fs")), "--host", "127.0.0.1", "--port", str(port)]
+    address = ["--host", "127.0.0.1", "--port", str(port)]
     keys = ["--access-key", KEYS.access_key, "--secret-key", KEYS.secret_key]
-    command = [*program, *keys, str(folder / "data")]
+    command = [str(program), *address, *keys, str(folder / "data")]
     with running(command, {}, f"http://127.0.0.1:{port}", folder / "log") as process:
         yield Engine("s3s-fs", port, folder, process)
+
+
+def crate(name: str) -> Path:
+    """The program, built from a crate; the test that asks is skipped where there is no Rust."""
+    try:
+        return binary(name)
+    except Unavailable as reason:
+        if shutil.which("cargo") is None:
+            do_without(str(reason))
+        raise
 
 
 @contextmanager

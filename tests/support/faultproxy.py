@@ -1,7 +1,7 @@
 """A proxy on loopback that resets some connections at a random byte, and lets others stall.
 
 With a Hazard it is exchanges that meet that, however many of them share a connection: a client that
-keeps its connections is spared nothing.
+keeps its connections is spared nothing. What is more particular is in `faults`.
 """
 
 import asyncio
@@ -31,10 +31,16 @@ class Hazard(NamedTuple):
     stall_seconds: float = 1.0
 
 
+class Fault(Protocol):
+    """What happens on each connection."""
+
+    def link(self) -> "Link": ...
+
+
 class FaultProxy:
     """Hands bytes on between those who connect to `port` and the server at `upstream`."""
 
-    def __init__(self, upstream: int, trouble: Trouble | Hazard, dice: Random) -> None:
+    def __init__(self, upstream: int, trouble: Trouble | Hazard | Fault, dice: Random) -> None:
         self.port = 0
         self.resets = 0
         self.connections = 0
@@ -46,7 +52,7 @@ class FaultProxy:
     @classmethod
     @asynccontextmanager
     async def run(
-        cls, upstream: int, trouble: Trouble | Hazard, dice: Random
+        cls, upstream: int, trouble: Trouble | Hazard | Fault, dice: Random
     ) -> AsyncIterator["FaultProxy"]:
         proxy = cls(upstream, trouble, dice)
         await proxy.up()
@@ -103,10 +109,15 @@ class FaultProxy:
 
     def _connection(self) -> "Link":
         dice, trouble = self._dice, self._trouble
-        if isinstance(trouble, Hazard):
-            return Exchanges(dice, trouble)
-        doomed = dice.random() < trouble.resets
-        return Connection(dice.randrange(1, trouble.within) if doomed else 1 << 60, dice, trouble)
+        match trouble:
+            case Hazard():
+                return Exchanges(dice, trouble)
+            case Trouble():
+                doomed = dice.random() < trouble.resets
+                left = dice.randrange(1, trouble.within) if doomed else 1 << 60
+                return Connection(left, dice, trouble)
+            case _:
+                return trouble.link()
 
 
 class Reset(Exception):

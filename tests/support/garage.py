@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pannier_gateway.stores.s3.signing import Credentials
-from support.binaries import binary
-from support.engines import Engine, free_port, running
+from support.engines import Engine, crate, free_port, running
 
 OWN_KEYS = Credentials("GK1234567890abcdef12345678", "5ec7e7" * 10 + "0000")
 """It takes none of another form."""
@@ -34,7 +33,7 @@ def garage(folder: Path) -> Iterator[Engine]:
     port, peers, secret = free_port(), free_port(), secrets.token_hex(32)
     file = folder / "garage.toml"
     file.write_text(CONFIGURATION.format(folder=folder, peers=peers, port=port, secret=secret))
-    serve = [str(binary("garage")), "-c", str(file), "server"]
+    serve = [str(crate("garage")), "-c", str(file), "server"]
     command = [*serve, "--single-node", "--default-access-key"]
     key, hidden = OWN_KEYS[:2]
     keys = {"GARAGE_DEFAULT_ACCESS_KEY": key, "GARAGE_DEFAULT_SECRET_KEY": hidden}

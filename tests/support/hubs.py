@@ -24,7 +24,8 @@ from pannier_gateway.config.model import (
 )
 from pannier_gateway.drain import Drain
 from pannier_gateway.metrics import Metrics
-from pannier_gateway.objects import Objects, Parts
+from pannier_gateway.objects import Parts
+from pannier_gateway.permit import Permit
 from pannier_gateway.stores.base import Store
 from pannier_gateway.stores.connecting import Entrance
 from pannier_gateway.stores.upstream.server import Authorization, Server
@@ -71,7 +72,7 @@ async def hub(
         gates = Admission(lambda *_: None).gates(usecases)
         catalog = Catalog(
             {
-                each.name: Served(Objects(each, BUCKET, store, parts), gates[each.name])
+                each.name: Served.of(each, Permit(each, BUCKET, store), parts, gates[each.name])
                 for each in usecases
             }
         )

@@ -43,6 +43,13 @@ def bucket(name: str = "main", /, **spec: object) -> Json:
     return manifest("Bucket", name, {"type": "Filesystem"} | spec)
 
 
+def huge(number: int) -> Json:
+    """A Bucket with as long a configuration as can be had."""
+    host = ".".join(letter * 60 for letter in "abc")
+    endpoints = [f"https://{host}.{'d' * 50}{each:04}" for each in range(16)]
+    return bucket(f"huge-{number}", type="Upstream", endpoints=endpoints, prefix="p" * 256)
+
+
 def manifest(kind: str, name: str, spec: Json) -> Json:
     """A manifest of one of our kinds."""
     version = {"apiVersion": USECASE.api_version, "kind": kind}

@@ -60,9 +60,14 @@ class Shop:
 
     def start_pod(self, name: str) -> "Pod":
         """The application, waiting for programs to run; returns once it does, with its gateway."""
+        made = self.make_pod(name)
+        made.until_ready()
+        return made
+
+    def make_pod(self, name: str) -> "Pod":
+        """The same, not started yet."""
         kind = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}}
         self.apply(kind | {"spec": pod_spec()})
-        self.kubectl("wait", "--for=condition=Ready", f"pod/{name}", PATIENCE)
         return Pod(self, name)
 
     def patch(self, usecase: str, **spec: object) -> None:
@@ -72,10 +77,13 @@ class Shop:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A running pod."""
+    """A pod with the application."""
 
     shop: Shop
     name: str
+
+    def until_ready(self) -> None:
+        self.shop.kubectl("wait", "--for=condition=Ready", f"pod/{self.name}", PATIENCE)
 
     @property
     def status(self) -> Json:

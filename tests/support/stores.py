@@ -32,8 +32,8 @@ from pannier_gateway.stores.counted import CountedStore
 from pannier_gateway.stores.file import Durability, FileStore
 from pannier_gateway.stores.memory import MemoryStore
 from pannier_gateway.stores.prefixed import PrefixedStore
+from pannier_gateway.stores.s3.findings import Promise
 from pannier_gateway.stores.s3.opening import OWN, connected
-from pannier_gateway.stores.s3.probe import Promise
 from pannier_gateway.stores.s3.store import Rules, S3Store
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.stores.secrets import MountedSecrets

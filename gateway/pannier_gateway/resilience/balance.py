@@ -131,26 +131,27 @@ class Endpoints(Generic[E]):
         if len(self.all) == 1 and self.all[0].breaker.state == "closed":
             return self.all[0]
         for each in self.all:
-            if each.breaker.due(now):
-                return self._probed(each, now)
-            if each.silent(now):
+            if each.breaker.due(now) and not self._swallowed(each, now):
+                each.breaker.probe(now)
+                self.count(each.name, "probed")
+                return each
+            if each.breaker.state == "closed" and each.silent(now):
                 self._suspect(each, now)
         usable = [each for each in self.all if each.breaker.state == "closed"]
         return self._lighter(usable or self._trickle(now), now)
 
-    def _probed(self, endpoint: Standing[E], now: float) -> Standing[E]:
-        if endpoint.breaker.state == "probing":  # the one before has not been answered yet
-            swallow(endpoint, now)
-        endpoint.breaker.probe(now)
-        self.count(endpoint.name, "probed")
-        return endpoint
+    def _swallowed(self, endpoint: Standing[E], now: float) -> bool:
+        """Whether a probe is under way that need not be followed by another so soon."""
+        if endpoint.breaker.state != "probing":
+            return False
+        return swallow(endpoint, now, self.timing.chance())
 
     def _suspect(self, endpoint: Standing[E], now: float) -> None:
         """Leave it out, unless nobody else has answered either: then it is not the one."""
         closed = [each for each in self.all if each.breaker.state == "closed"]
         others = any(each.answered_at > endpoint.asked_since for each in closed)
-        if others and endpoint in closed:
-            endpoint.breaker.suspected(now, self.timing.chance())
+        if others:
+            endpoint.breaker.silent(now, self.timing.chance())
             self.count(endpoint.name, "opened")
 
     def _trickle(self, now: float) -> list[Standing[E]]:
@@ -175,13 +176,16 @@ class Picked(Generic[E]):
     `answered` is to be called when the answer begins; a block that ends well has been answered.
     """
 
-    __slots__ = ("_cancels", "_endpoint", "_endpoints", "_since", "_task", "_waits_in_vain")
+    __slots__ = (
+        "_cancels", "_endpoint", "_endpoints", "_since", "_task", "_timer", "_waits_in_vain",
+    )  # fmt: skip
 
     def __init__(self, endpoints: Endpoints[E], endpoint: Standing[E], now: float) -> None:
         self._endpoints = endpoints
         self._endpoint = endpoint
         self._since = now
         self._task: asyncio.Task[object] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._waits_in_vain = False
 
     @property
@@ -213,7 +217,14 @@ class Picked(Generic[E]):
             endpoint.asked_since = min(endpoint.asked_since, self._since)
             self._task = current_task()
             self._cancels = 0 if self._task is None else self._task.cancelling()
+            if endpoint.swallowed and self._task is not None:  # nobody else may come to ask
+                loop = self._task.get_loop()
+                self._timer = loop.call_later(WAITED_SECONDS, self._look)
         return self
+
+    def _look(self) -> None:
+        if self in self._endpoint.waiting and self._endpoint.swallowed >= SWALLOWED:
+            self.give_up()
 
     def __exit__(
         self,
@@ -222,6 +233,8 @@ class Picked(Generic[E]):
         trace: TracebackType | None,
     ) -> None:
         self._endpoint.in_flight -= 1
+        if self._timer is not None:
+            self._timer.cancel()
         match error:
             case None:
                 self.answered()
@@ -259,7 +272,8 @@ class Picked(Generic[E]):
         endpoint.observe(PENALTY, now)
         before = endpoint.breaker.state
         if before == "probing":
-            swallow(endpoint, now)
+            endpoint.swallowed += 1
+            give_up_on(endpoint, now)
         count = endpoint.breaker.cut if cut else endpoint.breaker.failed
         count(now, self._endpoints.timing.chance())
         self._tell_of(before)
@@ -269,8 +283,9 @@ class Picked(Generic[E]):
         endpoint = self._endpoint
         if self in endpoint.waiting:
             now = self._ended()
-            if endpoint.breaker.gave_up(self._since, now):
-                swallow(endpoint, now)
+            probed = endpoint.breaker.gave_up(self._since, now)
+            if probed and now - self._since > FIRST_GUESS:
+                _ = swallow(endpoint, now, self._endpoints.timing.chance())
             if now - self._since > endpoint.cost(now):
                 endpoint.observe(now - self._since, now)
 
@@ -285,9 +300,19 @@ class Picked(Generic[E]):
             self._endpoints.count(self._endpoint.name, became)
 
 
-def swallow(endpoint: Standing[E], now: float) -> None:
-    """A probe of it has not been answered. Whoever has waited for long is told after some."""
+def swallow(endpoint: Standing[E], now: float, chance: float) -> bool:
+    """A probe of it has not been answered. Whether it has swallowed so many that it is left alone
+    for longer and longer, and not waited for."""
     endpoint.swallowed += 1
+    if endpoint.swallowed < SWALLOWED:
+        return False
+    endpoint.breaker.silent(now, chance)
+    give_up_on(endpoint, now)
+    return True
+
+
+def give_up_on(endpoint: Standing[E], now: float) -> None:
+    """Tell whoever has waited for long, once it is known to be in vain."""
     if endpoint.swallowed >= SWALLOWED:
         for picked, since in list(endpoint.waiting.items()):
             if now - since >= WAITED_SECONDS:

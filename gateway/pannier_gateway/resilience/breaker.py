@@ -55,10 +55,9 @@ class Breaker:
         self.until = now + FIRST_SECONDS
         return True
 
-    def suspected(self, now: float, chance: float) -> None:
-        """It has left somebody waiting, while others are answered: find out, and ask them."""
-        if self.state == "closed":
-            self._open(now, chance)
+    def silent(self, now: float, chance: float) -> None:
+        """It leaves somebody waiting, while others answer; so does a probe that it is sent."""
+        self._open(now, chance)
 
     def succeeded(self, now: float) -> None:
         self._asked.add(now)

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-from pannier_gateway.errors import StoreBusy, StoreTimedOut, StoreUnavailable
+from pannier_gateway.errors import ArrivedDamaged, StoreBusy, StoreTimedOut, StoreUnavailable
 from pannier_gateway.upstream.errors import (
     AnswerCut,
     ExchangeError,
@@ -35,6 +35,8 @@ def judge(error: BaseException) -> Failure:
     match error:
         case StoreBusy():
             return Failure("busy", "StoreBusy", wait=error.wait)
+        case ArrivedDamaged():
+            return Failure("transient", "ArrivedDamaged")
         case StoreUnavailable() | StoreTimedOut():
             return interrupted(error, exchange_error(error))
         case _:

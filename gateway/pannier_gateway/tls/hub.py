@@ -84,9 +84,7 @@ class Hub:
 
 def hub_of(settings: Settings) -> Hub | None:
     """What other gateways come to, where they may. Raises SettingsError."""
-    if settings.tls_dir is None or settings.tls_clients is None:
-        return None
-    return Hub(settings.tls_dir, settings.tls_clients)
+    return None if settings.hub is None else Hub(settings.hub.tls_dir, settings.hub.tls_clients)
 
 
 async def accept(_: ssl.SSLContext) -> None:

@@ -76,7 +76,7 @@ class Connection(asyncio.BufferedProtocol):
         self.idle_since = 0.0
         self._loop = asyncio.get_running_loop()
         self.opened = self._loop.time()
-        self._limit = Limit(self._late)
+        self._limit = Limit(self._loop, self._late)
         self._buffers = buffers
         self._into = buffers.scratch
         self._parser: AnswerParser | None = None

@@ -8,11 +8,19 @@ import asyncio
 from collections.abc import Callable
 from math import inf
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 TICK = 0.001  # seconds that the clock of a loop may be behind its own timers
 
 T = TypeVar("T")
+
+
+class Timers(Protocol):
+    """What a loop has."""
+
+    def time(self) -> float: ...
+
+    def call_at(self, when: float, callback: Callable[[], object], /) -> asyncio.TimerHandle: ...
 
 
 class Limit(Generic[T]):
@@ -20,9 +28,9 @@ class Limit(Generic[T]):
 
     __slots__ = ("_due", "_late", "_loop", "_rings", "_timer", "_what")
 
-    def __init__(self, late: Callable[[T], None]) -> None:
+    def __init__(self, loop: Timers, late: Callable[[T], None]) -> None:
+        self._loop = loop
         self._late = late
-        self._loop = asyncio.get_running_loop()
         self._due = self._rings = inf
         self._timer: asyncio.TimerHandle | None = None
         self._what: T

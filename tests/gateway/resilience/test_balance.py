@@ -15,6 +15,7 @@ from pannier_gateway.errors import (
     StoreTimedOut,
     StoreUnavailable,
 )
+from pannier_gateway.resilience import balance
 from pannier_gateway.resilience.balance import (
     PENALTY,
     SILENT_SECONDS,
@@ -292,7 +293,7 @@ class Swallowing(Trial):
         """One that nobody answers: the read goes elsewhere after a while."""
         self.time.seconds += FIRST_SECONDS * (1 + JITTER)
         with pytest.raises(asyncio.CancelledError):
-            self.ask(asyncio.CancelledError())
+            self.ask(asyncio.CancelledError(), a=0.1)
 
 
 async def waits(picked: Picked[str]) -> None:
@@ -336,12 +337,40 @@ async def test_an_upload_that_probes_is_not_waited_for_either() -> None:
     probe = asyncio.create_task(waits(trial.endpoints.pick()))
     await settle()
     for _ in range(SWALLOWED):
-        trial.time.seconds += STALE_SECONDS
+        trial.time.seconds += STALE_SECONDS + 0.1
         trial.endpoints.pick()
 
     for upload in (first, probe):
         with pytest.raises(StoreTimedOut):
             await upload
+
+
+async def test_a_probe_gives_up_though_nobody_else_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balance, "WAITED_SECONDS", 0.01)
+    trial = Swallowing("a", "b")
+    waiting = await trial.begin()
+    trial.leave_out()
+    for _ in range(SWALLOWED):
+        trial.probe()
+    await asyncio.wait([waiting])
+    trial.time.seconds += 2 * FIRST_SECONDS * (1 + JITTER)
+
+    with pytest.raises(StoreTimedOut):
+        await waits(trial.endpoints.pick())
+
+
+async def test_one_that_swallows_its_probes_is_probed_less_and_less() -> None:
+    trial = Swallowing("a", "b")
+    waiting = await trial.begin()
+    trial.leave_out()
+    for _ in range(SWALLOWED):
+        trial.probe()
+    probed = trial.counted.count(("a", "probed"))
+    trial.time.seconds += FIRST_SECONDS * (1 + JITTER)
+    trial.ask()
+
+    assert trial.counted.count(("a", "probed")) == probed
+    await asyncio.wait([waiting])
 
 
 async def test_one_that_answers_its_probe_is_waited_for() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from pannier_gateway import errors
 from pannier_gateway.errors import (
+    ArrivedDamaged,
     ClientError,
     Damaged,
     ObjectReplaced,
@@ -47,6 +48,17 @@ def test_what_a_caller_did_is_never_tried_again(kind: type[ClientError]) -> None
 )
 def test_what_will_not_pass_is_never_tried_again(error: Exception) -> None:
     assert judge(error).kind == "permanent"
+
+
+def test_what_was_damaged_on_its_way_was_not_done_and_may_be_sent_again() -> None:
+    assert judge(ArrivedDamaged("digest")) == (
+        "transient",
+        "ArrivedDamaged",
+        False,
+        False,
+        False,
+        None,
+    )
 
 
 def test_what_was_not_sent_was_not_done() -> None:

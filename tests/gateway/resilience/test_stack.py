@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,8 @@ from pannier_gateway.errors import Overloaded, StoreUnavailable, TooLarge
 from pannier_gateway.metrics import ResilienceMetrics
 from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.resilience.balance import Endpoints
+from pannier_gateway.resilience.breaker import IN_A_ROW
+from pannier_gateway.resilience.lag import FEW, LOOK_SECONDS, LOOKS
 from pannier_gateway.resilience.resume import ResumePolicy
 from pannier_gateway.resilience.retry import Timing
 from pannier_gateway.resilience.spool import MIB
@@ -50,7 +52,8 @@ class Trial:
         self.base = MemoryStore(ManualClock())
         timing = Timing(self.time.now, self.time.sleep, random.Random(1).random)
         self.metrics = ResilienceMetrics(self.registry)
-        self.shared = Shared(self.metrics, lambda: 0.0, pool, folder, timing)
+        self.lag = 0.0
+        self.shared = Shared(self.metrics, lambda: self.lag, pool, folder, timing)
         self.resilience = Resilience("bucket", self.shared)
 
     def shown(self, name: str, **labels: str) -> float | None:
@@ -293,6 +296,73 @@ async def test_what_was_done_is_counted(trial: Trial) -> None:
     resumed = {"bucket": "bucket", "reason": "ConnectFailed", "outcome": "ok"}
     assert counted("pannier_resumes_total", **resumed) == 1
     assert counted("pannier_lost_answers_total", bucket="bucket", outcome="found") == 1
+
+
+async def test_reads_that_were_late_are_counted(trial: Trial) -> None:
+    late, second = asyncio.Event(), asyncio.Event()
+
+    class LateOnce(Wrapped):
+        async def head(self, path: str) -> Record:
+            if not late.is_set():
+                late.set()
+                await second.wait()
+            return await super().head(path)
+
+    await put(trial.base, "k", b"x")
+    hedging = trial.resilience.hedging
+    hedging.policy = replace(hedging.policy, unknown=0.01)
+
+    await trial.resilience.around(LateOnce(trial.base)).head("k")
+
+    won = {"bucket": "bucket", "operation": "head", "outcome": "won"}
+    assert trial.shown("pannier_hedges_total", **won) == 1
+
+
+async def test_what_becomes_of_an_endpoint_is_counted_and_shown(trial: Trial) -> None:
+    endpoints = trial.resilience.among({"a": 1})
+    at = {"bucket": "bucket", "endpoint": "a"}
+    for _ in range(IN_A_ROW):
+        with suppress(StoreUnavailable), endpoints.pick():
+            raise unreachable()
+    assert trial.shown("pannier_endpoint_breaker", **at) == 1
+
+    await trial.time.sleep(2)
+    with endpoints.pick():
+        await trial.time.sleep(0.2)
+
+    assert trial.shown("pannier_endpoint_breaker", **at) == 0
+    for change in ("opened", "probed", "closed"):
+        assert trial.shown("pannier_breaker_changes_total", **at, change=change) == 1
+    first_byte = endpoints.all[0].cost(trial.time.now())
+    assert trial.shown("pannier_endpoint_first_byte_seconds", **at) == first_byte > 0.2
+
+
+@pytest.mark.parametrize(("kind", "lag"), [("write", 1.0), ("read", 2.0)])
+def test_who_is_turned_away_while_the_loop_is_late_is_counted(
+    trial: Trial, kind: str, lag: float
+) -> None:
+    slots = trial.resilience.slots
+    slots.in_flight = FEW
+    trial.lag = lag
+
+    for look in range(1, LOOKS):
+        assert slots.enter(look * LOOK_SECONDS, write=kind == "write")
+    with pytest.raises(Overloaded) as told:
+        slots.enter(LOOKS * LOOK_SECONDS, write=kind == "write")
+
+    assert told.value.retry_after == 1
+    late = {"bucket": "bucket", "kind": kind, "reason": "event loop late"}
+    assert trial.shown("pannier_shed_requests_total", **late) == 1
+
+
+async def test_who_holds_too_much_of_all_memory_is_counted(trial: Trial) -> None:
+    bodies = trial.shared.bodies
+    bodies.used = 1 << 40
+
+    with pytest.raises(Overloaded):
+        await bodies.take(write=True)
+
+    assert total(trial.registry, "pannier_shed_requests_total") == 1
 
 
 def test_what_is_gone_by_is_shown_until_the_bucket_is_gone(trial: Trial) -> None:

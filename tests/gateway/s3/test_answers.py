@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pannier_gateway.errors import (
+    ArrivedDamaged,
     BadRequest,
     PannierError,
     StoreBusy,
@@ -108,6 +109,8 @@ def test_any_answer_means_something(text: bytes, status: int) -> None:
         (Refusal(404, "XAdminUserNotFound", ""), StoreRefused, 502),
         (Refusal(403, "RequestTimeTooSkewed", ""), StoreRefused, 502),
         (Refusal(400, "WhoKnows", ""), StoreRefused, 502),
+        (Refusal(400, "BadDigest", ""), ArrivedDamaged, 502),
+        (Refusal(400, "IncompleteBody", ""), ArrivedDamaged, 502),
         (Refusal(400, "", "<html>"), StoreMisanswered, 502),
         (Refusal(503, "SlowDown", ""), StoreBusy, 503),
         (Refusal(429, "", ""), StoreBusy, 503),

@@ -19,6 +19,7 @@ from pannier_gateway.threads import in_thread
 from support import example
 from support.engines import Engine, client, make_bucket, unfinished_uploads, versitygw
 from support.faultproxy import FaultProxy, Trouble
+from support.faults import Drip
 from support.gateway import Gateway, running_gateway
 from support.wire import CutOff, Wire, head
 
@@ -46,10 +47,13 @@ def users() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-def gateway_over(folder: Path, port: int) -> AbstractContextManager[Gateway]:
+def gateway_over(
+    folder: Path, port: int, resilience: str = "{attempts: 6}"
+) -> AbstractContextManager[Gateway]:
     """A gateway whose store is at `port`."""
     file = folder / "s3.yaml"
     text = example.plain(f"http://127.0.0.1:{port}")
+    text = text.replace("  s3:", f"  resilience: {resilience}\n  s3:", 1)
     file.write_text(text.replace("compression: Zstd", "compression: None"))
     return running_gateway(folder / "data", manifests=file)
 
@@ -182,3 +186,26 @@ async def test_a_download_that_breaks_off_goes_on_with_the_same_object_or_not_at
     assert resumed > 0
     assert NOISE.startswith(body)
     assert (len(body) < len(NOISE)) == overwritten
+
+
+async def test_a_store_that_drips_for_longer_than_all_its_limits_is_read_to_the_end(
+    engine: Engine, users: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    limits = "{firstByteTimeout: 700ms, progressTimeout: 700ms}"
+    body = NOISE[:600_000]
+
+    def use(url: str) -> bytes:
+        with Wire(url) as wire:
+            assert wire.ask("PUT", TARGET, body=body).status == 200
+            return wire.ask("GET", TARGET).body
+
+    async with FaultProxy.run(engine.port, Drip(8192, 0.02), random.Random(1)) as proxy:
+        with gateway_over(tmp_path, proxy.port, limits) as gateway:
+            got = await in_thread(users, partial(use, gateway.url))
+            failures = [
+                await in_thread(users, partial(total, gateway, f"pannier_{name}_total"))
+                for name in ("retries", "resumes")
+            ]
+
+    assert got == body
+    assert failures == [0, 0]

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from pannier_gateway.errors import StoreBusy, StoreMisanswered, StoreUnavailable
 from pannier_gateway.stores.provision import Endpoints
 from pannier_gateway.stores.s3.bucket import NO_HEADERS, Headers, S3Bucket
-from pannier_gateway.stores.s3.probe import BODIES, FINDINGS, ROUNDS, Probe, Promise, Unblamed
+from pannier_gateway.stores.s3.findings import FINDINGS, Promise
+from pannier_gateway.stores.s3.probe import BODIES, ROUNDS, Probe, Unblamed
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.engines import (

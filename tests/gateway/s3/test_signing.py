@@ -9,6 +9,7 @@ from botocore.credentials import Credentials as BotoCredentials  # type: ignore[
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pannier_gateway.stores.s3.bucket import in_path, percent
 from pannier_gateway.stores.s3.signing import Credentials, Signer, Unsigned
 
 EXAMPLE = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
@@ -106,6 +107,14 @@ def test_the_key_of_the_day_is_derived_anew_for_another_day_and_pair() -> None:
 
     assert again == fresh
     assert len(set(fresh)) == 4
+
+
+@given(st.text(max_size=30).map(lambda text: text.encode(errors="surrogatepass")))
+def test_any_key_stands_in_a_target_byte_by_byte_but_for_what_needs_no_percent(raw: bytes) -> None:
+    key = raw.decode(errors="surrogateescape")
+
+    assert in_path(key) == quote(raw, safe="/-_.~")
+    assert percent(key) == quote(raw, safe="-_.~")
 
 
 def test_credentials_do_not_show_their_secret() -> None:

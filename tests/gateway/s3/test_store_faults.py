@@ -29,7 +29,7 @@ from pannier_gateway.stores.s3.bodies import encoded
 from pannier_gateway.stores.s3.bucket import S3Bucket, Unmet
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.upstream.pool import Endpoint, Pool
-from support.engines import OWN, bucket_at, store_of
+from support.engines import OWN, bucket_at, provision, store_of
 from support.scripted import Peer, ScriptedServer, answer, serving
 from support.stores import NOON, draft, put, read, streamed, whole
 
@@ -128,6 +128,21 @@ async def test_a_range_is_exactly_that_of_the_version_held_open(
 
     assert server.requests[1].headers["if-match"] == '"e1"'
     assert server.requests[1].headers["range"] == f"bytes={FAR + 5}-{FAR + 9}"
+
+
+async def test_a_range_that_breaks_off_goes_on_in_the_same_version() -> None:
+    told, rest = "content-range: bytes 1-200000/256000", "content-range: bytes 199001-200000/256000"
+    begun = found(BODY[1:200_001], told, status="206 Partial")[:-1000]
+    gone_on = found(BODY[199_001:200_001], rest, status="206 Partial")
+    with serving((begun,), (gone_on,)) as server:
+        async with store_at(server) as store:
+            store_around = provision().around(store)
+            async with store_around.open("k", RangeSpec(1, 200_000)) as reading:
+                pieces = [bytes(piece) async for piece in reading.chunks(Span(1, 200_001))]
+
+    assert b"".join(pieces) == BODY[1:200_001]
+    asked = [(each.headers["range"], each.headers.get("if-match")) for each in server.requests]
+    assert asked == [("bytes=1-200000", None), ("bytes=199001-200000", '"e1"')]
 
 
 async def test_a_store_that_knows_no_ranges_is_read_up_to_them() -> None:

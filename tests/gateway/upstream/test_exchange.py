@@ -265,6 +265,19 @@ async def test_who_finds_all_connections_busy_waits_and_then_hears_of_it() -> No
             assert await waiting == (200, b"x")
 
 
+async def test_a_place_that_came_to_somebody_who_has_left_goes_to_the_next() -> None:
+    with serving(answer("200 OK", b"x")) as server:
+        async with pool_of(server, PoolLimits(connections=1)) as pool:
+            async with pool.exchange(GET, CALM):
+                leaving, staying = (asyncio.create_task(ask(pool)) for _ in range(2))
+                await asyncio.sleep(0)
+            leaving.cancel()  # who does not know yet that it is its turn
+
+            assert await staying == (200, b"x")
+            assert leaving.cancelled()
+            assert pool.busy == 0
+
+
 # Phases
 
 

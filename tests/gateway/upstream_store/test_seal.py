@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pannier_gateway.errors import BadRequest
 from pannier_gateway.sealed import AT_ONCE, HELD_BACK, Sealed
-from pannier_gateway.stores import records
+from pannier_gateway.stores import records, seals
 from pannier_gateway.stores.base import Attributes, Draft, Page, Record
 
 DRAFT = Draft(5, 6, Attributes(custom={"a": "b"}))
@@ -50,7 +50,7 @@ async def taken_on(sealed: Sealed) -> bytes:
 @given(st.integers(0, 3 * HELD_BACK), st.lists(st.integers(0, 4 * HELD_BACK), max_size=12))
 async def test_a_sealed_body_comes_out_as_it_went_in(size: int, cuts: list[int]) -> None:
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
-    sent = data + records.sealed(DRAFT, crc64nvme(data))
+    sent = data + seals.sealed(DRAFT, crc64nvme(data))
     sizes: list[int] = []
     for length in (None, len(sent)):
         upload = Sealed(Incoming(cut(sent, cuts), length), lambda size, _: sizes.append(size))
@@ -65,8 +65,8 @@ async def test_a_sealed_body_comes_out_as_it_went_in(size: int, cuts: list[int])
 async def test_an_opening_tells_what_the_seal_will_and_is_no_part_of_the_bytes(
     size: int, cuts: list[int]
 ) -> None:
-    data, opening = bytes(size), records.opening(DRAFT)
-    sent = opening + data + records.sealed(DRAFT, crc64nvme(data))
+    data, opening = bytes(size), seals.opening(DRAFT)
+    sent = opening + data + seals.sealed(DRAFT, crc64nvme(data))
     upload = Sealed(Incoming(cut(sent, cuts)), lambda *_: None, len(opening))
 
     await upload.begin()
@@ -82,15 +82,15 @@ async def test_a_long_body_without_an_opening_says_that_it_needs_one() -> None:
         upload.draft()
 
 
-@pytest.mark.parametrize("sent", [b"", records.opening(DRAFT)[:-1], b"\xff" * 99])
+@pytest.mark.parametrize("sent", [b"", seals.opening(DRAFT)[:-1], b"\xff" * 99])
 async def test_a_body_that_does_not_begin_as_it_says_is_refused(sent: bytes) -> None:
-    upload = Sealed(Incoming([sent]), lambda *_: None, len(records.opening(DRAFT)))
+    upload = Sealed(Incoming([sent]), lambda *_: None, len(seals.opening(DRAFT)))
 
     with pytest.raises(BadRequest, match="does not begin"):
         await upload.begin()
 
 
-GOOD = b"data" + records.sealed(DRAFT, crc64nvme(b"data"))
+GOOD = b"data" + seals.sealed(DRAFT, crc64nvme(b"data"))
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ class Door:
             gate.demand_progress()
         with catalog.tenancy, gate:
             exchange.pacer = gate.pacer
-            await operation(exchange, served.objects, target)
+            await operation(exchange, served, target)
 
     async def _answer_root(self, exchange: Exchange) -> None:
         path = exchange.request.raw_path.partition("?")[0]

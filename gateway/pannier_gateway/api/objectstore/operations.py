@@ -12,14 +12,15 @@ from pannier.protocol.target import Target
 from pannier_gateway.api.exchange import Exchange
 from pannier_gateway.api.objectstore import replies
 from pannier_gateway.api.request import Request
+from pannier_gateway.catalog import Served
 from pannier_gateway.conditions import combined, parse_conditions
 from pannier_gateway.errors import BadRequest, NotOffered
-from pannier_gateway.objects import Download, Objects
+from pannier_gateway.objects import Download
 from pannier_gateway.ranges import RangeSpec, parse_range
 from pannier_gateway.representation import Ask
 from pannier_gateway.stores.base import Listing, Record
 
-Operation = Callable[[Exchange, Objects, Target], Awaitable[None]]
+Operation = Callable[[Exchange, Served, Target], Awaitable[None]]
 
 STOCK_CLIENT = "objectstore-client/"
 ACCEPT = "accept-encoding"
@@ -29,20 +30,20 @@ SIGNATURE = "os_"  # how what the protocol's signed URLs ask with begins; who si
 JSON = {"content-type": "application/json"}
 
 
-async def post(exchange: Exchange, objects: Objects, target: Target) -> None:
+async def post(exchange: Exchange, served: Served, target: Target) -> None:
     """Store under a key that the gateway picks."""
     key = str(uuid4())
-    record = await store(exchange, objects, target, key)
+    record = await store(exchange, served, target, key)
     await exchange.send(201, stored_headers(record), msgspec.json.encode({"key": key}))
 
 
-async def put(exchange: Exchange, objects: Objects, target: Target) -> None:
+async def put(exchange: Exchange, served: Served, target: Target) -> None:
     key = key_of(target)
-    record = await store(exchange, objects, target, key)
+    record = await store(exchange, served, target, key)
     await exchange.send(200, stored_headers(record), msgspec.json.encode({"key": key}))
 
 
-async def get(exchange: Exchange, objects: Objects, target: Target) -> None:
+async def get(exchange: Exchange, served: Served, target: Target) -> None:
     ask = ask_of(exchange.request, parse_range(exchange.request.headers.get("range")))
 
     async def deliver(download: Download) -> None:
@@ -55,24 +56,24 @@ async def get(exchange: Exchange, objects: Objects, target: Target) -> None:
         else:
             await exchange.stream(answer.status, headers, body)
 
-    await objects.get(path_of(target), ask, deliver)
+    await served.objects.get(path_of(target), ask, deliver)
 
 
-async def head(exchange: Exchange, objects: Objects, target: Target) -> None:
+async def head(exchange: Exchange, served: Served, target: Target) -> None:
     ask = ask_of(exchange.request, None)
-    answer = await objects.head(path_of(target), ask)
+    answer = await served.objects.head(path_of(target), ask)
     await exchange.send(answer.status, replies.object_headers(answer, as_sent=ask.as_sent))
 
 
-async def delete(exchange: Exchange, objects: Objects, target: Target) -> None:
+async def delete(exchange: Exchange, served: Served, target: Target) -> None:
     refuse_resumable(target)
-    await objects.delete(path_of(target), parse_conditions(exchange.request.headers))
+    await served.objects.delete(path_of(target), parse_conditions(exchange.request.headers))
     await exchange.send(204, {})
 
 
-async def list_(exchange: Exchange, objects: Objects, target: Target) -> None:
+async def list_(exchange: Exchange, served: Served, target: Target) -> None:
     prefix = storage_prefix(target.usecase, target.scopes)
-    page = await objects.list(listing_of(target.query, prefix))
+    page = await served.objects.list(listing_of(target.query, prefix))
     await exchange.send(200, JSON, replies.listing_body(page, prefix))
 
 
@@ -87,10 +88,10 @@ OBJECT: Operations = {
 COLLECTION: Operations = {"POST": ("post", post), "GET": ("list", list_)}
 
 
-async def store(exchange: Exchange, objects: Objects, target: Target, key: str) -> Record:
+async def store(exchange: Exchange, served: Served, target: Target, key: str) -> Record:
     refuse_resumable(target)
     headers = exchange.request.headers
-    return await objects.put(
+    return await served.objects.put(
         storage_prefix(target.usecase, target.scopes) + key,
         Metadata.from_request_headers(headers.items()),
         exchange.body,

@@ -18,8 +18,8 @@ from pannier_gateway.stores.connecting import (
 from pannier_gateway.stores.provision import Provision
 from pannier_gateway.stores.s3.bucket import Address, S3Bucket
 from pannier_gateway.stores.s3.credentials import Ambient, Anonymous, CredentialSource, FromSecret
+from pannier_gateway.stores.s3.findings import Promise
 from pannier_gateway.stores.s3.keys import stored_prefix
-from pannier_gateway.stores.s3.probe import Promise
 from pannier_gateway.stores.s3.signing import Signer
 from pannier_gateway.stores.s3.store import Rules, S3Store
 from pannier_gateway.stores.s3.traits import Traits

@@ -1,8 +1,5 @@
 """What an engine really does, asked once in a corner of the bucket: many accept a condition and
 ignore it, a checksum and drop it, a key and file it under another.
-
-The findings are kept in the bucket itself, for every gateway and for ever: were the layout of keys
-to change, objects would be lost from sight.
 """
 
 import asyncio
@@ -13,7 +10,6 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Generic, Literal, TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
 from pannier_gateway.errors import (
@@ -31,13 +27,12 @@ from pannier_gateway.stores.s3.bucket import NO_HEADERS, Headers, S3Bucket, Unme
 from pannier_gateway.stores.s3.keys import Layout, stored
 from pannier_gateway.stores.s3.metadata import Stored, stored_object
 from pannier_gateway.stores.s3.multipart import Uploads
-from pannier_gateway.stores.s3.persistent import Persistent, ended_early, steadily
+from pannier_gateway.stores.s3.persistent import ended_early, steadily
 from pannier_gateway.stores.s3.traits import LONGEST_KEY, Traits
 from pannier_gateway.upstream.errors import ExchangeError
 
 log = logging.getLogger("pannier.store")
 
-FINDINGS = "engine.json"
 ROUNDS = 4
 CROWDED_TRIES = 24  # of each, since one writer who is cut off spoils it for all
 AT_ONCE = 16  # keys that are deleted
@@ -63,75 +58,6 @@ SEGMENTS = f"{'n' * 199}/" * 6
 Work = Awaitable[None]
 E = TypeVar("E")
 T = TypeVar("T")
-
-
-class Promise:
-    """The traits of a bucket's engine, found out when they are first asked for.
-
-    While that fails, whoever asks hears why, and the next one tries again.
-    """
-
-    def __init__(self, bucket: S3Bucket, own: str, *, read_only: bool) -> None:
-        self._bucket = bucket
-        self._own = own
-        self._read_only = read_only
-        self._asking: asyncio.Task[Traits] | None = None
-        self.traits: Traits | None = None
-
-    def __repr__(self) -> str:
-        return f"<Promise of {self._bucket.place}: {self.traits}>"
-
-    def __str__(self) -> str:
-        if self.traits is None:
-            return "not probed yet"
-        return f"{self.traits.told}; {'; '.join(self.traits.weaknesses) or 'no weakness'}"
-
-    async def __call__(self) -> Traits:
-        """Raises what the store answers with."""
-        if self.traits is not None:
-            return self.traits
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._find_out())
-        return await asyncio.shield(self._asking)
-
-    async def _find_out(self) -> Traits:
-        self.traits = found = await remembered(self._bucket, self._own, read_only=self._read_only)
-        log.info(
-            "store probed",
-            extra={"store": self._bucket.place, "traits": msgspec.to_builtins(found)},
-        )
-        return found
-
-
-async def remembered(bucket: S3Bucket, own: str, *, read_only: bool) -> Traits:
-    """The traits as they were found first, or are now. Raises what the store answers with."""
-    asked = bucket.through(Unblamed, Persistent)
-    found = await steadily(partial(findings, asked, own))
-    if found is not None:
-        return found
-    if read_only:
-        return Traits()
-    found = await Probe(asked, f"{own}probe/{secrets.token_hex(8)}/").traits()
-    text, kind = msgspec.json.encode(found), {"content-type": "application/json"}
-    await asked.put(f"{own}{FINDINGS}", text, kind, found.checksum)
-    return found
-
-
-async def findings(bucket: S3Bucket, own: str) -> Traits | None:
-    """The traits as they were found first; None where nobody has probed yet."""
-    key = f"{own}{FINDINGS}"
-    try:
-        async with await bucket.read(key) as answer:
-            text = await answer.whole(1 << 16)
-    except ObjectNotFound:
-        return None
-    try:
-        return msgspec.json.decode(text, type=Traits)
-    except msgspec.MsgspecError as error:
-        raise StoreMisanswered(
-            f"{bucket.place}: {key} can't be read: {error}: it says how the keys of this bucket "
-            "are laid out; restore it, or run a newer gateway"
-        ) from error
 
 
 class Probe:

@@ -4,6 +4,7 @@ Every message names the bucket, its endpoint and what to check.
 """
 
 from pannier_gateway.errors import (
+    ArrivedDamaged,
     BadRequest,
     PannierError,
     StoreBusy,
@@ -19,6 +20,7 @@ KEY = "check the Bucket's credentials (s3.auth)"
 WHERE = "check s3.bucket, s3.region and endpoints"
 S3 = Tongue("S3", WHERE)
 
+DAMAGED = ("BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest", "IncompleteBody")
 ADVICE = {
     "SignatureDoesNotMatch": f"the secret key does not fit the access key: {KEY}",
     "InvalidAccessKeyId": f"the store does not know the access key: {KEY}",
@@ -35,10 +37,7 @@ ADVICE = {
     "IncorrectRegion": f"the region is another one: {WHERE}",
     "NotImplemented": "the store does not offer this",
     "RequestTimeTooSkewed": "the clocks differ: check that of this machine and the store's",
-    "BadDigest": "the bytes were damaged on their way: check the network and what lies on it",
-    "XAmzContentChecksumMismatch": "the bytes were damaged on their way: check the network",
-    "InvalidDigest": "the bytes were damaged on their way: check the network",
-}
+} | dict.fromkeys(DAMAGED, "the bytes were damaged on their way: check what lies on it")
 FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "TooManyObjects"}
 CALLERS = {
     "EntityTooLarge",
@@ -63,7 +62,8 @@ def refused(place: str, what: Refusal) -> PannierError:
     if what.code in CALLERS:
         return BadRequest(f"{place} keeps no such object ({said}): {what.message}")
     if what.code in ADVICE:
-        return StoreRefused(f"{place} refuses ({said}): {ADVICE[what.code]}")
+        kind = ArrivedDamaged if what.code in DAMAGED else StoreRefused
+        return kind(f"{place} refuses ({said}): {ADVICE[what.code]}")
     if what.code in BUSY or what.status in {429, 503}:
         return StoreBusy(f"{place} is busy ({said}): ask again later", what.wait)
     if what.code in PASSING:

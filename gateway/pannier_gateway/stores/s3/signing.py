@@ -34,7 +34,7 @@ class Signer:
         self._region = region
         self._service = service
         self._derived: tuple[str, Credentials] | None = None
-        self._key = b""
+        self._keyed = hmac.new(b"", digestmod="sha256")
         self._second = -1
         self._moment = self._scope = ""
 
@@ -77,16 +77,19 @@ class Signer:
     def _signature(self, request: str, credentials: Credentials) -> str:
         digest = sha256(request.encode()).hexdigest()
         text = f"{ALGORITHM}\n{self._moment}\n{self._scope}\n{digest}"
-        return hmac.digest(self._key_of(credentials), text.encode(), "sha256").hex()
+        signing = self._keyed_for(credentials).copy()
+        signing.update(text.encode())
+        return signing.hexdigest()
 
-    def _key_of(self, credentials: Credentials) -> bytes:
+    def _keyed_for(self, credentials: Credentials) -> hmac.HMAC:
         day = self._moment[:8]
         if self._derived != (day, credentials):
             key = f"AWS4{credentials.secret_key}".encode()
             for part in (day, self._region, self._service, "aws4_request"):
                 key = hmac.digest(key, part.encode(), "sha256")
-            self._derived, self._key = (day, credentials), key
-        return self._key
+            self._derived = day, credentials
+            self._keyed = hmac.new(key, digestmod="sha256")
+        return self._keyed
 
 
 @lru_cache(maxsize=64)  # reads of the same second differ in their paths alone

@@ -1,6 +1,6 @@
 """Another gateway as a store: all of the seam, in the words of `stores.records`."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 
 import msgspec
 from awscrt.checksums import crc64nvme
@@ -13,8 +13,8 @@ from pannier_gateway.errors import (
     PreconditionFailed,
     StoreMisanswered,
 )
-from pannier_gateway.stores import records
-from pannier_gateway.stores.base import Buffer, Draft, Listing, Page, Record, Source
+from pannier_gateway.stores import records, seals
+from pannier_gateway.stores.base import Draft, Listing, Page, Record, Source
 from pannier_gateway.stores.upstream.reader import UpstreamReader
 from pannier_gateway.stores.upstream.server import Headers
 from pannier_gateway.stores.upstream.targets import (
@@ -50,11 +50,11 @@ class HubStore(UpstreamReader):
         headers = ASKED | condition_headers(conditions)
         body: bytes | Streamed
         if source.whole is not None and len(source.whole) <= SMALL:
-            body = source.whole + records.sealed(draft(), crc64nvme(source.whole))
+            body = source.whole + seals.sealed(draft(), crc64nvme(source.whole))
         else:
-            opening = records.opening(draft())
-            headers |= {records.OPENING: str(len(opening))}
-            body = Streamed(sealing(opening, source, draft))
+            opening = seals.opening(draft())
+            headers |= {seals.OPENING: str(len(opening))}
+            body = Streamed(seals.sealing(opening, source, draft))
         async with self._server.ask("PUT", target, headers, body) as answer:
             return self._record(path, answer)
 
@@ -112,18 +112,6 @@ class HubStore(UpstreamReader):
             tuple(base + each[cut:] for each in page.prefixes),
             None if page.next is None else base + page.next[cut:],
         )
-
-
-async def sealing(
-    opening: bytes, source: Source, draft: Callable[[], Draft]
-) -> AsyncGenerator[Buffer, None]:
-    """The body between its opening and its seal."""
-    yield opening
-    checksum = 0
-    async for piece in source:
-        checksum = crc64nvme(piece, checksum)
-        yield piece
-    yield records.sealed(draft(), checksum)
 
 
 def condition_headers(conditions: Conditions) -> dict[str, str]:
