@@ -34,6 +34,7 @@ def configure(level: str) -> None:
     logging.getLogger("aiohttp.server").addFilter(not_malformed)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # below it tells tokens and keys
 
 
 def not_malformed(record: logging.LogRecord) -> bool:
