@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from pannier_gateway.config.model import GatewayConfig
 from pannier_operator.claims import contested
-from pannier_operator.conditions import Type
+from pannier_operator.conditions import Type, condition
 from pannier_operator.plan import NOTHING, Plan, plan
 from pannier_operator.publish import too_large
 from pannier_operator.status import status
@@ -46,8 +46,8 @@ def _judged(planned: Plan) -> Iterator[tuple[str, bool]]:
     published = NOTHING if failure else planned.config
     for each in planned.resources:
         found = status(each, planned, published, failure, datetime.now(UTC))
-        by_type = {one["type"]: one for one in found["conditions"]}
-        yield _line(each.seen, by_type[Type.READY]), by_type[Type.PROGRAMMED]["status"] != "True"
+        line = _line(each.seen, condition(found, Type.READY))
+        yield line, condition(found, Type.PROGRAMMED)["status"] != "True"
 
 
 def _line(seen: Seen, ready: Mapping[str, str]) -> str:

@@ -152,6 +152,11 @@ def changed(before: Json, after: Json) -> list[Json]:
     ]
 
 
+def condition(status: Json, kind: Type) -> Json:
+    """That of `kind` in `status`. Raises KeyError where there is none."""
+    return _by_type(status)[kind]
+
+
 def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 

@@ -66,6 +66,10 @@ class Usecases(Collector):
             self._ready.pop(namespace, None)
             self._bytes.pop(namespace, None)
 
+    def namespaces(self) -> set[str]:
+        """Those of which there is something to show."""
+        return set(self._ready)
+
     def collect(self) -> Iterator[GaugeMetricFamily]:
         usecases = GaugeMetricFamily(
             "pannier_operator_usecases",

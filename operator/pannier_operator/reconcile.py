@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pannier_operator.api import USECASES, ClusterError
 from pannier_operator.claims import Claims
-from pannier_operator.conditions import Type
+from pannier_operator.conditions import Type, condition
 from pannier_operator.configmap import published, size
 from pannier_operator.metrics import Metrics
 from pannier_operator.pace import Backoff
@@ -28,7 +28,7 @@ from pannier_operator.world import View, World
 log = logging.getLogger("pannier.operator")
 
 WORKERS = 16
-IN_TURN = 3  # of those that all take turns; the other workers are left for what is news
+IN_TURN = 3  # at once, where all take turns: the other workers are left for what is news
 
 
 class Heard(NamedTuple):
@@ -62,7 +62,7 @@ class Reconciler:
     def news(self, namespace: str, uid: str, resource_version: str) -> None:
         """An object in `namespace` has become `resource_version`, or (empty) is gone.
 
-        While there is work on the namespace that waits: it may be what the work writes.
+        While the namespace is worked on, it waits: it may be what the work itself writes.
         """
         heard = Heard(uid, resource_version, monotonic())
         if namespace in self._meanwhile:
@@ -75,7 +75,7 @@ class Reconciler:
             self.hint(namespace, heard.at)
 
     def hint(self, namespace: str, at: float) -> None:
-        """Something changed in `namespace` then: it is looked at before all that take turns."""
+        """Something changed in `namespace` at `at`: it is looked at before all that take turns."""
         self._hinted.setdefault(namespace, at)
         self._queue.add(namespace)
 
@@ -93,7 +93,8 @@ class Reconciler:
     async def _look(self) -> None:
         """Queue every namespace whenever all were listed, and first those with news."""
         async for views, changed in self._survey.looks():
-            gone = self._claims.namespaces() - views.keys()
+            known = self._claims.namespaces() | self._metrics.usecases.namespaces()
+            gone = known - views.keys()
             for view in (*views.values(), *(View(namespace=each) for each in gone)):
                 self._claims.update(view)
             for namespace in changed:
@@ -116,7 +117,7 @@ class Reconciler:
                 writes = await self._reconcile(namespace, since)
         except ClusterError as error:
             if since is not None:
-                self._hinted.setdefault(namespace, since)
+                self._hinted[namespace] = since  # before whatever was heard meanwhile
             self._count("failed")
             log.warning("reconcile failed", extra={"namespace": namespace, "error": str(error)})
             self._queue.failed(namespace, error.retry_after or 0.0)
@@ -141,7 +142,7 @@ class Reconciler:
 
     async def _reconcile(self, namespace: str, since: float | None) -> int:
         """Compare and write; how many writes that took. Raises ClusterError."""
-        view = self._survey.taken(namespace) or await self._world.namespace(namespace)
+        view = self._survey.take(namespace) or await self._world.namespace(namespace)
         view = await self._world.with_config_map(view)
         for other in self._claims.update(view):
             self.hint(other, monotonic())
@@ -158,11 +159,10 @@ class Reconciler:
     def _show(self, namespace: str, told: list[Told], outcome: Published) -> None:
         """Have metrics show how things stand in `namespace`."""
         ready = Counter(
-            (each["status"], each["reason"])
-            for one in told
-            if one.planned.seen.kind == USECASES
-            for each in one.status["conditions"]
-            if each["type"] == Type.READY
+            (found["status"], found["reason"])
+            for each in told
+            if each.planned.seen.kind == USECASES
+            for found in [condition(each.status, Type.READY)]
         )
         served = bool(told or outcome.config.generation)
         self._metrics.usecases.told(namespace, ready, size(outcome.config) if served else 0)
@@ -174,5 +174,6 @@ class Reconciler:
         for each in told:
             seen = each.planned.seen
             new = seen.status.get("observedGeneration") != seen.metadata.generation
-            if new and seen.kind == USECASES and each.planned.wanted is not None:
+            programmed = condition(each.status, Type.PROGRAMMED)["status"] == "True"
+            if seen.kind == USECASES and new and programmed:
                 self._metrics.programming_seconds.observe(monotonic() - since)

@@ -1,6 +1,6 @@
-"""Everything that the cluster holds, listed over and over: so what no news told of is found.
+"""Everything that the cluster holds, listed again and again: what no news told of is found so.
 
-The view of a namespace stands until something happens in it, and spares a list of its own.
+What was listed of a namespace serves the work on it, unless something has happened there since.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ from pannier_operator.world import KINDS, View, World
 
 log = logging.getLogger("pannier.operator")
 
-WATCH_SECONDS = 2.0  # in which watches begin, where nothing is wrong
-RELIST_SECONDS = 1  # in which the kinds are listed one after the other
-_WORK = ("", "")  # is no version of any object
+WATCH_SECONDS = 2.0  # that the first list waits for all watches to begin, at most
+RELIST_SECONDS = 1  # in which watches begin that begin together: one list does for all
+_WORK = ("", "")  # stands for work among news: no object has such a version
 
 
 class Found(NamedTuple):
-    """What there is, by namespace, and those in which something happened while it was listed.
+    """What there is, by namespace, and the namespaces that changed while it was listed.
 
-    Namespaces of which not all was told yet come first: it is them that somebody waits for.
+    Those with a status that is out of date come first, for somebody waits for it.
     """
 
     views: dict[str, View]
@@ -33,7 +33,7 @@ class Found(NamedTuple):
 
 
 class Survey:
-    """Of `namespaces`, or (if empty) of all; every `resync` seconds, or sooner if need be."""
+    """Lists `namespaces`, or (if empty) all: every `resync` seconds, and when a watch begins."""
 
     def __init__(
         self, world: World, namespaces: Collection[str] = (), resync: float = 600.0
@@ -59,7 +59,7 @@ class Survey:
         self._relisted.set()
 
     def is_news(self, namespace: str, uid: str, resource_version: str) -> bool:
-        """Whether to look at `namespace`, of which an object has become that or (empty) is gone.
+        """Whether to look at `namespace`, of which an object has become this or (empty) is gone.
 
         Before everything was listed once there is no need to: all will be looked at then.
         """
@@ -70,25 +70,25 @@ class Survey:
         self._views.pop(namespace, None)
         return self._complete
 
-    def taken(self, namespace: str) -> View | None:
-        """The view of `namespace` for work on it, unless something has happened since."""
+    def take(self, namespace: str) -> View | None:
+        """The view of `namespace` for work that begins; None: something has happened since."""
         view = self._views.get(namespace)
         self.worked(namespace)
         return view
 
     def worked(self, namespace: str) -> None:
-        """Work on `namespace` has begun or ended: what is, or was, listed may be older than that.
+        """Work on `namespace` has begun or ended.
 
-        It must not win over what the work has seen and written.
+        What was listed by then may be older than what the work has seen and written: it is dropped.
         """
         self._views.pop(namespace, None)
         if self._news is not None:
             self._news.setdefault(namespace, []).append(_WORK)
 
     async def looks(self) -> AsyncIterator[Found]:
-        """All there is, whenever it was listed; at first once the watches have begun.
+        """Everything, each time that it was listed.
 
-        If that was done before, it had to be done again then.
+        The first list waits for the watches, for each that begins asks for another one.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(WATCH_SECONDS):
@@ -96,9 +96,9 @@ class Survey:
         while True:
             self._relisted.clear()
             yield await self._listed()
-            await self._due()
+            await self._until_due()
 
-    async def _due(self) -> None:
+    async def _until_due(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._resync * random.uniform(0.9, 1.1)):
                 await self._relisted.wait()
@@ -123,7 +123,7 @@ class Survey:
             self._news = None
         self._complete = True
         changed = {namespace for namespace, each in news.items() if not self._is_known(each)}
-        self._views |= {key: view for key, view in views.items() if key not in changed}
+        self._views = {key: view for key, view in views.items() if key not in changed}
         fields = {"namespaces": len(views), "seconds": round(monotonic() - began, 3)}
         log.info("everything listed", extra=fields)
         return Found(dict(sorted(views.items(), key=lambda item: item[1].is_told)), changed)

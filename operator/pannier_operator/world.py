@@ -22,12 +22,12 @@ from pannier_operator.api import (
 )
 
 KINDS = (USECASES, BUCKETS, CONFIG_MAPS)
-"""What it is made of."""
+"""The kinds of objects that a `View` is made of."""
 
 CONFIG_LABEL = "pannier.dev/config"
 CONFIG_SELECTOR = f"{CONFIG_LABEL}=gateway"
 CONFIG_NAME = "pannier-config"
-VERSIONS = 4  # of an object: news of a write may come after the next one
+VERSIONS = 4  # kept in mind per object: news of one write may come after the next ones
 
 
 class Metadata(Struct, frozen=True, rename="camel"):
@@ -129,24 +129,22 @@ class World:
         return f"<World of {len(self._versions)} objects>"
 
     def knows(self, uid: str, resource_version: str) -> bool:
-        """Whether the object was listed, or written, as just this version of late."""
+        """Whether this is one of the latest versions that the object was listed or written as."""
         return resource_version in self._versions.get(uid, ())
 
     def wrote(self, answer: Json) -> None:
-        """Take note of what a write has made of an object: news of it will be none."""
+        """The answer to a write: that the object has become so is no news any more."""
         metadata = answer["metadata"]
         self._note(metadata["uid"], metadata["resourceVersion"])
 
     async def namespace(self, namespace: str) -> View:
         """The namespace as it is now. Raises ClusterError rather than give a part of it."""
-        views = await self._views(namespace)
+        views = await self._views([namespace])
         return views.get(namespace) or View(namespace=namespace)
 
     async def everything(self, namespaces: Iterable[str]) -> dict[str, View]:
         """All namespaces that hold anything of ours, of `namespaces` or (if empty) of all."""
-        views: dict[str, View] = {}
-        for scope in (*namespaces,) or (None,):
-            views |= await self._views(scope)
+        views = await self._views((*namespaces,) or (None,))
         self._forget(views.values())
         return views
 
@@ -160,20 +158,20 @@ class World:
             if refusal.status == 404:
                 return view
             raise
-        return replace(view, config_map=_config_map(self._read(found)))
+        return replace(view, config_map=_config_map(msgspec.convert(found, _Object)))
 
-    async def _views(self, scope: str | None) -> dict[str, View]:
-        # In this order, a Bucket made between two lists is not missed by a Usecase of the first.
-        usecases = [each async for each in self._listed(USECASES, scope)]
-        buckets = [each async for each in self._listed(BUCKETS, scope)]
-        pages = self._cluster.pages(CONFIG_MAPS, scope, CONFIG_SELECTOR)
-        config_maps = [self._read(item) async for page in pages for item in page]
+    async def _views(self, scopes: Iterable[str | None]) -> dict[str, View]:
+        usecases, buckets, config_maps = list[Seen](), list[Seen](), list[_Object]()
+        for scope in scopes:
+            # in this order, so that a Usecase that is listed finds a Bucket made just before it
+            usecases += [each async for each in self._listed(USECASES, scope)]
+            buckets += [each async for each in self._listed(BUCKETS, scope)]
+            pages = self._cluster.pages(CONFIG_MAPS, scope, CONFIG_SELECTOR)
+            config_maps += [msgspec.convert(it, _Object) async for page in pages for it in page]
+        listed: list[Seen | _Object] = [*usecases, *buckets, *config_maps]
+        for each in listed:  # at the end: of a list that broke off nothing is known
+            self._note(each.metadata.uid, each.metadata.resource_version)
         return _by_namespace(usecases, buckets, config_maps)
-
-    def _read(self, item: Json) -> _Object:
-        found = msgspec.convert(item, _Object)
-        self._note(found.metadata.uid, found.metadata.resource_version)
-        return found
 
     def _note(self, uid: str, version: str) -> None:
         if not self.knows(uid, version):
@@ -185,7 +183,7 @@ class World:
                 yield self._seen(kind, item)
 
     def _seen(self, kind: Resource, item: Json) -> Seen:
-        found = self._read(item)
+        found = msgspec.convert(item, _Object)
         uid, generation = found.metadata.uid, found.metadata.generation
         parsed = self._parsed.get(uid)
         if parsed is None or parsed.generation != generation:

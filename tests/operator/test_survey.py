@@ -35,6 +35,7 @@ class Meanwhile(Held):
 @pytest.fixture(autouse=True)
 def _watches_need_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pannier_operator.survey.WATCH_SECONDS", 0)
+    monkeypatch.setattr("pannier_operator.survey.RELIST_SECONDS", 0)
 
 
 async def test_before_everything_was_listed_there_is_no_news() -> None:
@@ -52,11 +53,11 @@ async def test_a_view_stands_until_something_happens(event: tuple[str, str, str]
     found = await anext(survey.looks())
 
     survey.is_news(*AS_LISTED)
-    assert survey.taken("default") == found.views["default"]
-    assert survey.taken("default") is None
+    assert survey.take("default") == found.views["default"]
+    assert survey.take("default") is None
     await anext(survey.looks())
     survey.is_news(*event)
-    assert survey.taken("default") is None
+    assert survey.take("default") is None
 
 
 @pytest.mark.parametrize("event", [CHANGED, DELETED, ("new", "uid-7", "7")])
@@ -68,14 +69,14 @@ async def test_where_something_happens_while_it_is_listed_no_view_stands(
     found = await anext(survey.looks())
 
     assert found.changed == {event[0]}
-    assert survey.taken(event[0]) is None
+    assert survey.take(event[0]) is None
 
 
 async def test_what_is_listed_while_somebody_works_on_it_does_not_stand() -> None:
-    survey = Survey(World(Meanwhile(lambda: survey.taken("default"))))
+    survey = Survey(World(Meanwhile(lambda: survey.take("default"))))
 
     assert (await anext(survey.looks())).changed == {"default"}
-    assert survey.taken("default") is None
+    assert survey.take("default") is None
 
 
 async def test_what_was_listed_before_the_work_ended_does_not_stand() -> None:
@@ -84,7 +85,20 @@ async def test_what_was_listed_before_the_work_ended_does_not_stand() -> None:
 
     survey.worked("default")
 
-    assert survey.taken("default") is None
+    assert survey.take("default") is None
+
+
+async def test_of_a_namespace_that_went_unseen_no_view_stands() -> None:
+    cluster = Held(*OBJECTS)
+    survey = Survey(World(cluster))
+    looks = survey.looks()
+    await anext(looks)
+    cluster.objects.clear()
+    survey.relisted("/apis")
+
+    assert (await anext(looks)).views == {}
+
+    assert survey.take("default") is None
 
 
 async def test_what_a_watch_begins_with_is_no_change() -> None:

@@ -35,9 +35,13 @@ async def test_all_pages_are_one_view() -> None:
     assert [seen.name for seen in view.usecases] == [f"use-{number}" for number in range(5)]
 
 
-async def test_a_list_that_breaks_off_is_no_list() -> None:
+async def test_a_list_that_breaks_off_is_no_list_and_keeps_nothing_from_being_news() -> None:
+    world = World(Broken(*usecases(5)))
+
     with pytest.raises(Refused):
-        await World(Broken(*usecases(5))).everything(())
+        await world.everything(())
+
+    assert not world.knows("uid-0", "1")
 
 
 async def test_everything_is_told_apart_by_namespace() -> None:

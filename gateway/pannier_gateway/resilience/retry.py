@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from msgspec import Struct
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
-from pannier_gateway.errors import ObjectNotFound, PannierError, PreconditionFailed
+from pannier_gateway.errors import ClientError, ObjectNotFound, PannierError, PreconditionFailed
 from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.resilience.budget import RetryBudget
 from pannier_gateway.resilience.failures import Failure, judge
@@ -142,7 +142,8 @@ class Retrier:
     ) -> T:
         """What `attempt` returns in the end, after the first try ended with `error`."""
         started, tries, free = self.timing.now(), 1, True
-        self._budget.asked(started)
+        count = self._budget.succeeded if isinstance(error, ClientError) else self._budget.asked
+        count(started)
         while True:
             failure = judge(error)
             spent = Spent(tries, self.timing.now() - started, free)
@@ -157,6 +158,8 @@ class Retrier:
                 done = await attempt()
             except PannierError as again:
                 self._count(operation, failure.reason, ended(again))
+                if isinstance(again, ClientError):  # that there is nothing is an answer
+                    self._budget.give_back(failure.kind if paid else None)
                 error = again
             else:
                 self._count(operation, failure.reason, "ok")

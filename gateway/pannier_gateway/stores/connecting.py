@@ -8,10 +8,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from pannier_gateway.config.model import BucketConfig, ResilienceConfig
-from pannier_gateway.errors import (
-    StoreRefused,
-    StoreUnavailable,
-)
+from pannier_gateway.errors import StoreRefused, StoreUnavailable
 from pannier_gateway.stores.secrets import Secrets
 from pannier_gateway.tls.advice import NOT_ACCEPTED, advice
 from pannier_gateway.tls.sides import ClientSide
@@ -34,7 +31,7 @@ class Entrance(NamedTuple):
     pool: Pool
 
 
-def taken_apart(url: str) -> SplitResult:
+def parsed_url(url: str) -> SplitResult:
     """Raises StoreUnavailable for a URL of no place."""
     try:
         place = urlsplit(url)

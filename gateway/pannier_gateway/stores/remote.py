@@ -11,6 +11,7 @@ from pannier_gateway.errors import (
     PreconditionFailed,
     RangeNotSatisfiable,
     StoreMisanswered,
+    StoreUnavailable,
 )
 from pannier_gateway.ranges import EVERYTHING, NOTHING, RangeSpec, content_range
 from pannier_gateway.span import Span
@@ -66,8 +67,9 @@ class RemoteObject(Protocol):
         ...
 
 
-class Coming(NamedTuple):
-    """Bytes on their way: those of `span`. Who wants later ones passes over `skippable` at most."""
+class Incoming(NamedTuple):
+    """Bytes on their way: those of `span`. Who wants later ones skips `skippable` of them at most,
+    or else asks anew."""
 
     span: Span
     pieces: Pieces
@@ -79,30 +81,29 @@ class Coming(NamedTuple):
 
 
 class RemoteReading:
-    """The first reader of what came with the record gets that; others ask anew, and hear of it when
-    the object has been replaced since."""
+    """Implements Reading. The first reader gets what came with the record, if it serves; whoever
+    else reads asks anew, and hears of it when the object has been replaced since."""
 
-    def __init__(self, asked: RemoteObject, answer: Answer) -> None:
-        self.record = asked.record(answer)
+    def __init__(self, remote: RemoteObject, answer: Answer) -> None:
+        self.record = remote.record(answer)
         self.whole: bytes | None = None
-        self._asked = asked
-        self._guard = asked.guard(answer, self.record)
-        self._coming: Coming | None = None
+        self._remote = remote
+        self._guard = remote.guard(answer, self.record)
+        self._incoming: Incoming | None = None
         self._at_hand: list[tuple[Span, bytes]] = []
 
     async def take(self, answer: Answer, ahead: RangeSpec) -> bool:
-        """Have the bytes that came with the record at hand, if they are few; if not, they wait for
-        a reader, as long as the exchange lasts. Raises StoreMisanswered."""
+        """Whether the bytes that come with the record are few, and at hand now; others wait for a
+        reader, as long as the exchange lasts. Raises StoreMisanswered, StoreUnavailable."""
         span = self._span_of(answer, ahead)
         if span.size > AT_ONCE:
-            self._coming = self._coming_with(answer, ahead)
+            self._incoming = self._incoming_with(answer, ahead)
             return False
         data = (await answer.whole(AT_ONCE))[: span.size]
-        if len(data) < span.size:
-            raise StoreMisanswered(f"the store sends {span.size - len(data)} bytes too few")
+        check_complete(span.size - len(data))
         self._at_hand.append((span, data))
         if len(data) == self.record.size:
-            self._asked.check(answer, data)
+            self._remote.check(answer, data)
             self.whole = data
         return True
 
@@ -113,9 +114,9 @@ class RemoteReading:
         if data is not None:
             yield data
             return
-        coming, self._coming = self._coming, None
-        if coming is not None and coming.serves(span):
-            pieces = cut(coming, span)
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None and incoming.serves(span):
+            pieces = cut(incoming, span)
         else:
             pieces = self._asked_for(span)
         async with aclosing(pieces):
@@ -135,7 +136,8 @@ class RemoteReading:
         if span.stop != size or span.size > LAST:
             return None
         end = Span(max(0, size - AT_ONCE), size)
-        self._at_hand.append((end, await joined(self._asked_for(end))))
+        data = b"".join([bytes(piece) async for piece in self._asked_for(end)])
+        self._at_hand.append((end, data))
         return self._found(span)
 
     async def _asked_for(self, span: Span) -> Pieces:
@@ -144,20 +146,20 @@ class RemoteReading:
         everything = span.size == self.record.size
         wanted = EVERYTHING if everything else RangeSpec(span.start, span.stop - 1)
         try:
-            async with await self._asked.get({**range_header(wanted), **self._guard}) as answer:
-                if self._asked.record(answer).etag != self.record.etag:
+            async with await self._remote.get({**range_header(wanted), **self._guard}) as answer:
+                if self._remote.record(answer).etag != self.record.etag:
                     raise self._replaced()
-                async with aclosing(cut(self._coming_with(answer, wanted), span)) as pieces:
+                async with aclosing(cut(self._incoming_with(answer, wanted), span)) as pieces:
                     async for piece in pieces:
                         yield piece
-        except (PreconditionFailed, ObjectNotFound) as error:
+        except (PreconditionFailed, ObjectNotFound, NoSuchRange) as error:
             raise self._replaced() from error
 
-    def _coming_with(self, answer: Answer, wanted: RangeSpec) -> Coming:
+    def _incoming_with(self, answer: Answer, wanted: RangeSpec) -> Incoming:
         size, span = self.record.size, self._span_of(answer, wanted)
         ignored = span.start == 0 and wanted.first != 0  # then it would be so the next time, too
         skippable = size if ignored else AT_ONCE
-        return Coming(span, self._asked.pieces(answer, size), skippable)
+        return Incoming(span, self._remote.pieces(answer, size), skippable)
 
     def _span_of(self, answer: Answer, wanted: RangeSpec) -> Span:
         """The bytes that come with it. Raises StoreMisanswered for others than were asked for."""
@@ -166,7 +168,7 @@ class RemoteReading:
         if span is None or answer.length not in (None, span.size):
             told = answer.headers.get("content-range", "no range")
             raise StoreMisanswered(
-                f"{self._asked.place} gives {answer.length} bytes ({told}) of the {size} of "
+                f"{self._remote.place} gives {answer.length} bytes ({told}) of the {size} of "
                 f"{self.record.path!r} in place of {wanted.header}"
             )
         return span
@@ -175,9 +177,9 @@ class RemoteReading:
         return ObjectReplaced(f"{self.record.path!r} was replaced while it was read")
 
 
-class Held:
-    """An object held open, as a block, with the bytes `ahead` on their way; if they are few, they
-    are at hand, and their connection serves others already. One without such bytes is looked at.
+class RemoteOpening:
+    """Opening an object, with the bytes `ahead` on their way; if they are few, they are at hand,
+    and their connection serves others already. One without such bytes is looked at.
 
     `find` says how to ask for it, and `admit` may refuse it for what its record says.
     """
@@ -196,25 +198,13 @@ class Held:
         self._asking: AbstractAsyncContextManager[Answer] | None = None
 
     async def __aenter__(self) -> RemoteReading:
-        asked, ahead = await self._find(), self._ahead
-        if ahead == NOTHING:
-            return await self._look(asked)
-        asking = await asked.get(range_header(ahead))
-        try:
-            answer = await asking.__aenter__()
-        except NoSuchRange:
-            return await self._look(asked)
-        try:
-            reading = self._admitted(asked, answer)
-            at_hand = await reading.take(answer, ahead)
-        except BaseException as error:
-            await asking.__aexit__(type(error), error, error.__traceback__)
-            raise
-        if at_hand:
-            await asking.__aexit__(None, None, None)
-        else:
-            self._asking = asking
-        return reading
+        remote = await self._find()
+        if self._ahead != NOTHING:
+            try:
+                return await self._read(remote)
+            except NoSuchRange:
+                pass
+        return self._admitted(remote, await remote.head())
 
     async def __aexit__(
         self,
@@ -226,11 +216,24 @@ class Held:
             return None
         return await self._asking.__aexit__(kind, error, trace)
 
-    async def _look(self, asked: RemoteObject) -> RemoteReading:
-        return self._admitted(asked, await asked.head())
+    async def _read(self, remote: RemoteObject) -> RemoteReading:
+        """Raises NoSuchRange."""
+        asking = await remote.get(range_header(self._ahead))
+        answer = await asking.__aenter__()
+        try:
+            reading = self._admitted(remote, answer)
+            at_hand = await reading.take(answer, self._ahead)
+        except BaseException as error:
+            await asking.__aexit__(type(error), error, error.__traceback__)
+            raise
+        if at_hand:
+            await asking.__aexit__(None, None, None)
+        else:
+            self._asking = asking
+        return reading
 
-    def _admitted(self, asked: RemoteObject, answer: Answer) -> RemoteReading:
-        reading = RemoteReading(asked, answer)
+    def _admitted(self, remote: RemoteObject, answer: Answer) -> RemoteReading:
+        reading = RemoteReading(remote, answer)
         self._admit(reading.record)
         return reading
 
@@ -251,10 +254,10 @@ def span_of(answer: Answer, wanted: RangeSpec, size: int) -> Span | None:
     return None
 
 
-async def cut(coming: Coming, wanted: Span) -> Pieces:
-    """The bytes wanted of those that are coming. Raises StoreMisanswered where there are fewer."""
-    skip, left = wanted.start - coming.span.start, wanted.size
-    async with aclosing(coming.pieces) as pieces:
+async def cut(incoming: Incoming, wanted: Span) -> Pieces:
+    """The bytes wanted of those on their way. Raises StoreUnavailable where there are fewer."""
+    skip, left = wanted.start - incoming.span.start, wanted.size
+    async with aclosing(incoming.pieces) as pieces:
         async for piece in pieces:
             part = piece[skip : skip + left]
             skip -= min(skip, len(piece))
@@ -263,10 +266,10 @@ async def cut(coming: Coming, wanted: Span) -> Pieces:
                 yield part
             if not left:
                 return
-    if left:
-        raise StoreMisanswered(f"the store sends {left} bytes too few")
+    check_complete(left)
 
 
-async def joined(pieces: Pieces) -> bytes:
-    async with aclosing(pieces):
-        return b"".join([bytes(piece) async for piece in pieces])
+def check_complete(missing: int) -> None:
+    """Raises StoreUnavailable: the rest may well come when it is asked for again."""
+    if missing:
+        raise StoreUnavailable(f"the store's answer ended {missing} bytes too early")

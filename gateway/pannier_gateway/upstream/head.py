@@ -1,7 +1,7 @@
 """The head of an answer, understood at once. Pure.
 
-One expression finds every field: to be told of them one by one takes four times as long, which is
-a fifteenth of all that a small answer costs.
+One expression finds every field: to be told of them one by one, as by httptools, takes twice as
+long, which small answers feel.
 """
 
 import re

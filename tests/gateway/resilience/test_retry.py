@@ -210,6 +210,29 @@ async def test_a_bucket_that_wants_one_attempt_gets_one() -> None:
     assert trial.faulty.asked == ["head"]
 
 
+async def test_that_there_is_nothing_costs_no_more_than_what_there_is() -> None:
+    trial = Trial(silent(), None)
+    before = trial.budget.coins
+
+    for _ in range(2):
+        with pytest.raises(ObjectNotFound):
+            await trial.store.head("absent")
+
+    assert trial.counted == [("head", "FirstByteTimedOut", "answered")]
+    assert trial.budget.coins == before
+
+
+async def test_answers_that_there_is_nothing_earn_as_others_do() -> None:
+    trial = Trial()
+    trial.budget.take("transient")
+    before = trial.budget.coins
+
+    with pytest.raises(ObjectNotFound):
+        await trial.store.head("absent")
+
+    assert trial.budget.coins == before + 1
+
+
 async def test_retries_end_with_the_budget() -> None:
     trial = Trial()
     while trial.budget.take("transient"):

@@ -2,22 +2,29 @@
 
 import json
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from zstandard import ZstdDecompressor
 
 from pannier import Client, NotFound
+from pannier_gateway.upstream.connection import Patience
 from support import example
 from support.engines import KEYS, Engine, client, make_bucket, versitygw
 from support.gateway import Gateway, running_gateway
 from support.scripted import Peer, answer, serving
-from support.wire import Wire
+from support.wire import Answer, Wire, head
 
 NOISE = bytes(range(256)) * 50_000
+MOST = 128 << 20  # bytes resident at the peak, libraries and all
 SLACK = 2.0  # seconds that a busy machine may need beside
 
 pytestmark = pytest.mark.slow
@@ -76,6 +83,33 @@ def test_objects_are_put_got_listed_and_deleted(gateway: Gateway, engine: Engine
     assert [each["Key"] for each in stored] == ["attachments/org.1/objects/a/-/b!"]
     head = client(engine).head_object(Bucket="objects", Key=stored[0]["Key"])
     assert head["Metadata"]["color"] == "red"
+
+
+def test_who_reads_the_bucket_without_us_finds_zstd_and_can_decode_it(
+    gateway: Gateway, engine: Engine
+) -> None:
+    text = b"the same again and again " * 100_000
+    with Client(gateway.url) as pannier:
+        pannier.session("attachments", org=4).put(text, "k", content_type="text/plain")
+
+    found = client(engine).get_object(Bucket="objects", Key="attachments/org.4/objects/k!")
+    stored = found["Body"].read()
+
+    assert (found["ContentEncoding"], found["ContentType"]) == ("zstd", "text/plain")
+    assert len(stored) < len(text) // 10
+    assert ZstdDecompressor().decompressobj().decompress(stored) == text
+
+
+def test_an_object_passes_through_in_no_more_memory_than_a_part_takes(gateway: Gateway) -> None:
+    block, count = random.Random(8).randbytes(1 << 20), 256
+    with Client(gateway.url) as pannier:
+        session = pannier.session("attachments", org=5)
+        session.put(repeat(block, count), "k")
+        with session.get("k") as body:
+            pieces = iter(partial(body.read, len(block)), b"")
+            assert sum(piece == block for piece in pieces) == count
+
+    assert gateway.resident_bytes("VmHWM") < MOST
 
 
 def test_the_size_of_a_long_compressed_object_is_known_in_the_end(gateway: Gateway) -> None:
@@ -141,13 +175,11 @@ def test_a_broken_bucket_says_what_to_check_and_stops_no_other(
         running_gateway(tmp_path / "data", manifests=tmp_path) as gateway,
         Wire(gateway.url) as wire,
     ):
-        began = time.monotonic()
-        answer = wire.ask("GET", "/v1/objects/attachments/_/k")
-        took = time.monotonic() - began
+        answer, took = asked(wire, 1 if status == 503 else 3)
         other = wire.ask("PUT", "/v1/objects/local-files/_/k", body=b"x")
         tries = metric(gateway, "pannier_retries_total")
 
-    assert took < 1 + SLACK
+    assert took < (1 + SLACK if status == 503 else 1)
     assert bool(tries) is (status == 503)
     assert (answer.status, other.status) == (status, 200)
     assert said in answer.detail
@@ -187,16 +219,106 @@ def test_what_is_no_store_is_told_from_one_that_is_down(
             running_gateway(tmp_path / "data", manifests=file) as gateway,
             Wire(gateway.url) as wire,
         ):
-            began = time.monotonic()
-            told = wire.ask("GET", "/v1/objects/attachments/_/k")
-            took = time.monotonic() - began
+            told, took = asked(wire, 1 if tried_again else 3)
             tries = metric(gateway, "pannier_retries_total")
 
     assert told.status == status
     assert said in told.detail
     assert f"Bucket default/store ('objects' at {server.url})" in told.detail
     assert bool(tries) is tried_again
-    assert took < 1 + SLACK
+    assert took < (1 + SLACK if tried_again else 1)
+
+
+def asked(wire: Wire, often: int) -> tuple[Answer, float]:
+    """The last of equal answers; how long the quickest took: others may have kept the machine."""
+    times = []
+    for _ in range(often):
+        began = time.monotonic()
+        answer = wire.ask("GET", "/v1/objects/attachments/_/k")
+        times.append(time.monotonic() - began)
+    return answer, min(times)
+
+
+def test_a_store_that_does_not_answer_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    with serving(Peer.wait_for_end) as server:
+        manifest(tmp_path, server.url)
+        (tmp_path / "local.yaml").write_text(LOCAL)
+        began = time.monotonic()
+        with (
+            running_gateway(tmp_path / "data", manifests=tmp_path) as gateway,
+            Wire(gateway.url) as waiting,
+            Wire(gateway.url) as wire,
+        ):
+            took = time.monotonic() - began
+            waiting.send(head("GET", "/v1/objects/attachments/_/k"))
+            while metric(gateway, "pannier_requests_in_flight") == 0:
+                pass
+            other = wire.ask("PUT", "/v1/objects/local-files/_/k", body=b"x")
+            in_flight = metric(gateway, "pannier_requests_in_flight")
+
+    assert took < Patience().first_byte
+    assert (other.status, in_flight) == (200, 1)
+
+
+def stalling(peer: Peer) -> None:
+    peer.read_request()
+    peer.send(answer("200 OK", b"body")[:-1])
+    peer.wait_for_end()
+
+
+@pytest.mark.parametrize(
+    ("limit", "script", "said"),
+    [
+        ("firstByteTimeout", Peer.wait_for_end, "sent no answer in time"),
+        ("progressTimeout", stalling, "moved no byte in time"),
+        ("connectTimeout", None, "let nobody in within 0.1 s"),
+    ],
+)
+def test_how_long_to_wait_is_changed_without_a_restart(
+    tmp_path: Path, limit: str, script: Callable[[Peer], object] | None, said: str
+) -> None:
+    with nobody_in() if script is None else address_of(script) as url:
+        file = manifest(tmp_path, url)
+        text = file.read_text()
+
+        def write(seconds: str) -> None:
+            told = f"  resilience: {{attempts: 1, {limit}: {seconds}}}\n  s3:"
+            file.write_text(text.replace("  s3:", told, 1))
+
+        write("60s")
+        with running_gateway(tmp_path / "data", manifests=file) as gateway:
+            before = configz(gateway)
+            write("100ms")
+            while configz(gateway) == before:
+                pass
+            told = answered(gateway.url)
+
+    assert told.status == 504
+    assert said in told.detail
+
+
+def answered(url: str) -> Answer:
+    """The first answer that comes before a Wire loses its patience, as it does with 60 s."""
+    while True:
+        with Wire(url) as wire, suppress(TimeoutError):
+            return wire.ask("GET", "/v1/objects/attachments/_/k")
+
+
+@contextmanager
+def address_of(script: Callable[[Peer], object]) -> Iterator[str]:
+    with serving(script) as server:
+        yield server.url
+
+
+@contextmanager
+def nobody_in() -> Iterator[str]:
+    """Where somebody listens whom a crowd waits for already."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
+        for _ in range(4):
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(full.getsockname())
+        yield "http://127.0.0.1:{1}".format(*full.getsockname())
 
 
 def test_how_hard_to_try_is_changed_without_a_restart(tmp_path: Path) -> None:

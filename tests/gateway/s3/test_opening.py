@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+from cryptography.x509 import DNSName
 
 from pannier_gateway.config.model import BucketConfig, ResilienceConfig, S3Config, TlsConfig
 from pannier_gateway.errors import StoreRefused
@@ -95,6 +96,28 @@ async def test_a_store_behind_mutual_tls_is_reached_with_the_certificate_of_the_
             await asyncio.sleep(0)
 
     assert server.requests
+
+
+@pytest.mark.parametrize("server_name", ["store.example", None])
+async def test_a_store_is_known_by_the_name_that_the_bucket_gives_it(
+    tmp_path: Path, server_name: str | None
+) -> None:
+    authority, name = Authority(), (DNSName("store.example"),)
+    authority.issue(tmp_path / "identity")
+    context = server_context(authority.issue(tmp_path / "store", name), demanding=True)
+    missing = answer("404 Not Found", b"<Error><Code>NoSuchKey</Code></Error>")
+    tls = msgspec.structs.replace(TLS, server_name=server_name)
+    with serving(missing, tls=context) as server:
+        url = f"https://127.0.0.1:{urlsplit(server.url).port}"
+        mounted, given = MountedSecrets(tmp_path), provision()
+        async with opened(config(url, tls=tls), mounted, Trusts(), given) as store:
+            if server_name is None:
+                with pytest.raises(StoreRefused, match=r"another name.*tls\.serverName"):
+                    await store.touch("k", "e", 1)
+            else:
+                assert not await store.touch("k", "e", 1)
+        for _ in range(5):  # as above
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What becomes of a store that breaks its word, told by a server that does just that."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -114,6 +115,7 @@ async def test_a_body_that_fails_its_checksum_never_ends(size: int) -> None:
         (part(5, 9, tag="e2"), ObjectReplaced),
         (found(tag="e2"), ObjectReplaced),
         (told("PreconditionFailed", "412 Precondition Failed"), ObjectReplaced),
+        (told("InvalidRange", "416 Range Not Satisfiable"), ObjectReplaced),
         (told("NoSuchKey", "404 Not Found"), ObjectReplaced),
         (told("SlowDown", "503 Slow Down"), StoreUnavailable),
     ],
@@ -130,11 +132,23 @@ async def test_a_range_is_exactly_that_of_the_version_held_open(
     assert server.requests[1].headers["range"] == f"bytes={FAR + 5}-{FAR + 9}"
 
 
-async def test_a_range_that_breaks_off_goes_on_in_the_same_version() -> None:
-    told, rest = "content-range: bytes 1-200000/256000", "content-range: bytes 199001-200000/256000"
-    begun = found(BODY[1:200_001], told, status="206 Partial")[:-1000]
-    gone_on = found(BODY[199_001:200_001], rest, status="206 Partial")
-    with serving((begun,), (gone_on,)) as server:
+def chunked(reply: bytes, length: int) -> bytes:
+    """The same answer with no more than so many bytes of its body, and an end as if that was all."""
+    head, _, body = reply.partition(b"\r\n\r\n")
+    head = head.replace(b"content-length: %d" % len(body), b"transfer-encoding: chunked")
+    return b"%b\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (head, length, body[:length])
+
+
+def ranged(first: int, last: int) -> bytes:
+    told = f"content-range: bytes {first}-{last}/{len(BODY)}"
+    return found(BODY[first : last + 1], told, status="206 Partial")
+
+
+@pytest.mark.parametrize(
+    "begun", [ranged(1, 200_000)[:-1000], chunked(ranged(1, 200_000), 199_000)]
+)
+async def test_a_range_that_breaks_off_goes_on_in_the_same_version(begun: bytes) -> None:
+    with serving((begun,), (ranged(199_001, 200_000),)) as server:
         async with store_at(server) as store:
             store_around = provision().around(store)
             async with store_around.open("k", RangeSpec(1, 200_000)) as reading:
@@ -143,6 +157,43 @@ async def test_a_range_that_breaks_off_goes_on_in_the_same_version() -> None:
     assert b"".join(pieces) == BODY[1:200_001]
     asked = [(each.headers["range"], each.headers.get("if-match")) for each in server.requests]
     assert asked == [("bytes=1-200000", None), ("bytes=199001-200000", '"e1"')]
+
+
+async def test_a_short_range_that_ends_too_early_is_asked_for_again() -> None:
+    with serving((chunked(ranged(1, 100), 99), ranged(1, 100))) as server:
+        async with store_at(server) as store:
+            async with provision().around(store).open("k", RangeSpec(1, 100)) as reading:
+                pieces = [bytes(piece) async for piece in reading.chunks(Span(1, 101))]
+
+    assert b"".join(pieces) == BODY[1:101]
+    assert len(server.requests) == 2
+
+
+async def test_bytes_beyond_the_end_do_not_keep_a_checksum_from_being_looked_at() -> None:
+    right = encoded(crc64nvme(BODY).to_bytes(8, "big"))
+    whole = (
+        f"content-range: bytes 0-{len(BODY) - 1}/{len(BODY)}",
+        f"x-amz-checksum-crc64nvme: {right}",
+    )
+    wrong = found(b"\1" + BODY[1:] + b"more", *whole, status="206 Partial")
+    with serving(chunked(wrong, len(BODY) + 4)) as server:
+        async with store_at(server) as store:
+            with pytest.raises(Damaged, match="fails its checksum"):
+                await read(store, "k")
+
+
+async def test_a_body_that_was_read_leaves_nothing_to_be_cleared_away() -> None:
+    left: list[object] = []
+    hooks = sys.get_asyncgen_hooks()
+    with serving(found()) as server:
+        async with store_at(server) as store:
+            sys.set_asyncgen_hooks(finalizer=left.append)
+            try:
+                assert await read(store, "k") == BODY
+            finally:
+                sys.set_asyncgen_hooks(*hooks)
+
+    assert not left
 
 
 async def test_a_store_that_knows_no_ranges_is_read_up_to_them() -> None:

@@ -71,9 +71,9 @@ async def test_objects_are_put_read_listed_and_deleted(named: S3Bucket) -> None:
 async def test_a_deadline_is_moved_by_a_copy_in_its_place(named: S3Bucket, path: str) -> None:
     store = store_of(named, VERSITYGW)
     later = NOON + 10**9 * SECOND
-    record = await put(store, path, b"x", expires=later)
+    record = await put(store, path, streamed(NOISE), expires=later)
 
     assert await store.touch(path, record.etag, later + SECOND)
 
     assert (await store.head(path)).expires == later + SECOND
-    assert await read(store, path) == b"x"
+    assert await read(store, path) == NOISE

@@ -21,6 +21,7 @@ from pannier_gateway.errors import StoreRefused
 from pannier_gateway.metrics import CertificateMetrics
 from pannier_gateway.stores.connecting import attempt
 from pannier_gateway.stores.secrets import MountedSecrets
+from pannier_gateway.tls.clients import CONNECTION_SECONDS
 from pannier_gateway.tls.material import Material
 from pannier_gateway.tls.sides import ClientSide, ServerSide
 from pannier_gateway.tls.trust import Trust, Trusts
@@ -406,6 +407,21 @@ async def test_a_store_that_speaks_an_older_tls_is_refused(tmp_path: Path) -> No
 
         with pytest.raises(StoreRefused, match=r"(?i)version"):
             await attempt(world.endpoint, newer())
+
+
+@pytest.mark.parametrize("config", [TLS, None], ids=["a tls block", "none"])
+def test_nothing_older_than_tls_1_2_is_spoken_on_either_side(
+    tmp_path: Path, config: TlsConfig | None
+) -> None:
+    identity = Authority().issue(tmp_path / "identity")
+    sides = (ClientSide(config, MountedSecrets(tmp_path)), ServerSide(identity))
+
+    for side in sides:
+        assert side.context(side.read()).minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_both_ends_keep_a_connection_for_five_minutes() -> None:
+    assert PoolLimits().age == CONNECTION_SECONDS == 300
 
 
 async def test_a_store_that_is_not_verified_is_believed_and_that_is_told(

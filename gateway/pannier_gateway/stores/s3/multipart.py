@@ -12,7 +12,7 @@ from pannier_gateway.errors import PannierError, TooLarge
 from pannier_gateway.stores.base import Buffer, Source
 from pannier_gateway.stores.provision import Attempt, Kept
 from pannier_gateway.stores.s3.bodies import Body, size_of
-from pannier_gateway.stores.s3.bucket import Headers, S3Bucket, SentPart, Unmet, part
+from pannier_gateway.stores.s3.bucket import Headers, S3Bucket, SentPart, part
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.threads import to_the_end
 
@@ -166,5 +166,5 @@ def part_size(number: int) -> int:
 async def abort(bucket: S3Bucket, key: str, upload_id: str) -> None:
     try:
         await bucket.abort_upload(key, upload_id)
-    except (PannierError, Unmet) as error:
+    except PannierError as error:
         log.warning("upload not aborted", extra={"key": key, "error": str(error)})

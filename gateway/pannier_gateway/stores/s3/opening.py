@@ -11,9 +11,9 @@ from pannier_gateway.errors import PannierError
 from pannier_gateway.stores.connecting import (
     Entrance,
     endpoint_of,
+    parsed_url,
     patience_of,
     pool_to,
-    taken_apart,
 )
 from pannier_gateway.stores.provision import Provision
 from pannier_gateway.stores.s3.bucket import Address, S3Bucket
@@ -94,7 +94,7 @@ def address_of(config: BucketConfig, s3: S3Config) -> Address:
 def entrances_of(config: BucketConfig, s3: S3Config, secrets: Secrets) -> dict[str, Endpoint]:
     """Where the bucket is on the network, by the host that requests name."""
     urls = config.endpoints or (f"https://s3.{s3.region}.amazonaws.com",)
-    return dict(entrance_of(config, s3, taken_apart(url), secrets) for url in urls)
+    return dict(entrance_of(config, s3, parsed_url(url), secrets) for url in urls)
 
 
 def entrance_of(

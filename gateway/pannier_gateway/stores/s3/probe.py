@@ -104,7 +104,7 @@ class Probe:
         for _ in range(MOMENTS):
             try:
                 return await self._holds(layout, paths)
-            except (PannierError, Unmet) as error:
+            except PannierError as error:
                 refused = LONG in paths and not broke_off(error)  # some say then: they are busy
                 if undecided(error) and not refused:
                     raise
@@ -133,7 +133,7 @@ class Probe:
                 await self._bucket.put(key, b"long", PLAIN)
                 if await self._body(key) == b"long":
                     return size
-            except (PannierError, Unmet) as error:
+            except PannierError as error:
                 if broke_off(error):
                     raise
         return LENGTHS[-1]

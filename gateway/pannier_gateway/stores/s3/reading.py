@@ -1,6 +1,7 @@
 """An object of S3 as it is asked for: by the version found, and checked as its engine allows."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from awscrt.checksums import crc64nvme
 
@@ -46,13 +47,14 @@ class S3Object:
         """The last of all bytes only once the checksum of the whole is right. Raises Damaged."""
         expected = whole_checksum(answer)
         checksum, count = 0, 0
-        async for piece in self._bucket.pieces(answer):
-            if expected is not None:
-                checksum = crc64nvme(piece, checksum)
-                count += len(piece)
-                if count == size and told(checksum) != expected:
-                    raise self._damaged()
-            yield piece
+        async with aclosing(self._bucket.pieces(answer)) as pieces:
+            async for piece in pieces:
+                if expected is not None:
+                    checksum = crc64nvme(piece, checksum)
+                    count += len(piece)
+                    if count >= size and told(checksum) != expected:
+                        raise self._damaged()
+                yield piece
 
     def _damaged(self) -> Damaged:
         return Damaged(f"{self.place}: {self._path!r} fails its checksum")

@@ -31,7 +31,7 @@ from pannier_gateway.errors import (
 from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.stores.base import Draft, Listing, Page, Record, Source
 from pannier_gateway.stores.provision import Kept, Provision
-from pannier_gateway.stores.remote import AT_ONCE, Held
+from pannier_gateway.stores.remote import AT_ONCE, RemoteOpening
 from pannier_gateway.stores.s3.bodies import Body, checksum_of, size_of
 from pannier_gateway.stores.s3.bucket import Headers, S3Bucket, Unmet
 from pannier_gateway.stores.s3.keys import stored
@@ -103,8 +103,8 @@ class S3Store:
         """What its engine was found to keep, and what not; nothing before it was asked."""
         return {} if self._traits.traits is None else self._traits.traits.promises
 
-    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> Held:
-        return Held(partial(self._object, path), ahead, self._check_alive)
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> RemoteOpening:
+        return RemoteOpening(partial(self._object, path), ahead, self._check_alive)
 
     async def head(self, path: str) -> Record:
         found = await self._look(path)

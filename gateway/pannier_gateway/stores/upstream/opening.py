@@ -10,9 +10,9 @@ from pannier_gateway.errors import PannierError
 from pannier_gateway.stores.connecting import (
     Entrance,
     endpoint_of,
+    parsed_url,
     patience_of,
     pool_to,
-    taken_apart,
 )
 from pannier_gateway.stores.provision import Provision
 from pannier_gateway.stores.secrets import Secrets
@@ -32,7 +32,7 @@ async def opened(
     assert config.upstream is not None  # its type is Upstream: GatewayConfig saw to it
     async with AsyncExitStack() as pools:
         entrances: dict[str, Entrance] = {}
-        for url in map(taken_apart, config.endpoints):
+        for url in map(parsed_url, config.endpoints):
             endpoint = endpoint_of(config, url, url.hostname or "", secrets)
             pool = await pools.enter_async_context(pool_to(endpoint, trusts))
             entrances[str(endpoint)] = Entrance(url.netloc, pool)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.stores.base import Record
-from pannier_gateway.stores.remote import Held
+from pannier_gateway.stores.remote import RemoteOpening
 from pannier_gateway.stores.upstream.reading import UpstreamObject, Words
 from pannier_gateway.stores.upstream.server import Headers, Server
 from pannier_gateway.stores.upstream.targets import existing_target
@@ -28,8 +28,8 @@ class UpstreamReader(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self._server!r}>"
 
-    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> Held:
-        return Held(partial(self.find, path), ahead)
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> RemoteOpening:
+        return RemoteOpening(partial(self.find, path), ahead)
 
     async def head(self, path: str) -> Record:
         found = await self.find(path)

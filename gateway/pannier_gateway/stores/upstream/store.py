@@ -10,7 +10,7 @@ from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.stores import records
 from pannier_gateway.stores.base import Draft, Listing, Page, Record, Source
 from pannier_gateway.stores.exchanging import MOST_TOLD
-from pannier_gateway.stores.remote import Held
+from pannier_gateway.stores.remote import RemoteOpening
 from pannier_gateway.stores.upstream.hub import ASKED, HubStore
 from pannier_gateway.stores.upstream.plain import PlainStore
 from pannier_gateway.stores.upstream.reading import UpstreamObject
@@ -50,8 +50,8 @@ class UpstreamStore:
                 self._found = await self._ask()
             return self._found
 
-    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> Held:
-        return Held(partial(self._object, path), ahead)
+    def open(self, path: str, ahead: RangeSpec = EVERYTHING) -> RemoteOpening:
+        return RemoteOpening(partial(self._object, path), ahead)
 
     async def head(self, path: str) -> Record:
         return await (await self.find_out()).head(path)
