@@ -194,17 +194,18 @@ class KubernetesCluster:
         client = self._client
         kinds = {"Content-Type": call.kind, "Accept": _JSON}
         headers = client.default_headers | kinds | PLAIN
-        for each in (await client.configuration.auth_settings()).values():
-            headers[each["key"]] = each["value"]
         url = client.configuration.host + call.path
         try:
+            for each in (await client.configuration.auth_settings()).values():
+                headers[each["key"]] = each["value"]
             sent = await client.call_api(
                 call.method, url, headers, call.body, _request_timeout=TIMEOUT_SECONDS
             )
             retry_after = sent.headers.get("Retry-After", "")
             body = await sent.read()  # type: ignore[no-untyped-call]  # as it comes
             return _Answer(sent.status, body, retry_after)
-        except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
+        except (aiohttp.ClientError, OSError, config.ConfigException) as error:
+            # a timeout is an OSError, a token that is just being written anew one of the last two
             message = f"{call.method} {call.path}: {type(error).__name__} {error}"
             raise Unreachable(message) from error
 

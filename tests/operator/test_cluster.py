@@ -1,6 +1,7 @@
 """The way to the API server, when it does not believe any more who we are."""
 
 import asyncio
+import datetime
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from kubernetes.aio.config import incluster_config
 from prometheus_client import CollectorRegistry
 
 from pannier_operator.api import Refused, Unreachable
@@ -16,6 +18,7 @@ from pannier_operator.cluster import Connection, KubernetesCluster
 from pannier_operator.metrics import ApiMetrics
 from pannier_operator.pace import Backoff, Gate, Tokens
 from pannier_operator.unusable import Unusable
+from support.certificates import Authority
 
 NEWER = "Bearer newer"
 
@@ -58,11 +61,17 @@ async def reached(kubeconfig: Path) -> AsyncIterator[tuple[KubernetesCluster, Co
     async with TestServer(application) as server:
         write(kubeconfig, f"http://127.0.0.1:{server.port}", "older")
         connection = Counted(kubeconfig)
-        await connection.load()
-        gate = Gate(Tokens(100.0, 100.0), Backoff(0.1, 0.2))
-        cluster = KubernetesCluster(connection, gate, ApiMetrics(CollectorRegistry()))
-        yield cluster, connection
-        await cluster.close()
+        async with connected(connection) as cluster:
+            yield cluster, connection
+
+
+@asynccontextmanager
+async def connected(connection: Connection) -> AsyncIterator[KubernetesCluster]:
+    await connection.load()
+    gate = Gate(Tokens(100.0, 100.0), Backoff(0.1, 0.2))
+    cluster = KubernetesCluster(connection, gate, ApiMetrics(CollectorRegistry()))
+    yield cluster
+    await cluster.close()
 
 
 def write(kubeconfig: Path, url: str, token: str) -> None:
@@ -104,6 +113,30 @@ async def test_a_token_that_can_not_be_read_for_a_moment_is_an_error_of_the_clus
         renew(config)
 
         assert await cluster.get("/") == {"path": "/"}
+
+
+async def test_a_token_of_a_pod_that_is_empty_for_a_moment_is_an_error_of_the_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"SERVICE_TOKEN_FILENAME": b"older", "SERVICE_CERT_FILENAME": Authority().pem}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        monkeypatch.setattr(incluster_config, name, str(tmp_path / name))
+    monkeypatch.setattr(incluster_config, "datetime", NoMinutes)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
+    async with connected(Connection(None)) as cluster:
+        (tmp_path / "SERVICE_TOKEN_FILENAME").write_bytes(b"")
+
+        with pytest.raises(Unreachable, match="Token file exists but empty"):
+            await cluster.get("/")
+
+
+class NoMinutes:
+    """`datetime` for a library that reads a token again when it is a minute old: always."""
+
+    datetime = datetime.datetime
+    timedelta = staticmethod(lambda **_: datetime.timedelta())
 
 
 async def test_nobody_makes_the_operator_wait_for_longer_than_two_minutes(tmp_path: Path) -> None:

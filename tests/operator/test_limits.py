@@ -10,6 +10,7 @@ from support.operators import Place, eventually, working
 
 pytestmark = pytest.mark.cluster
 
+TIMED = "pannier_operator_programming_duration_seconds_count"
 FIT = 205  # huge Buckets beside another one and a Usecase
 
 
@@ -24,7 +25,7 @@ def test_a_namespace_of_nearly_a_mebibyte_is_served_and_one_with_more_keeps_what
         place.apply(*map(huge, range(FIT)))
         size = partial(operator.metric, "pannier_operator_config_bytes", namespace=place.namespace)
         eventually(lambda: 0.97 * LIMIT_BYTES < size() <= LIMIT_BYTES, 40)
-        served = place.config
+        served, timed = place.config, operator.metric(TIMED)
         assert len(served.buckets) == FIT + 1
 
         place.apply(*map(huge, range(FIT, FIT + 10)), usecase("late"))
@@ -33,6 +34,7 @@ def test_a_namespace_of_nearly_a_mebibyte_is_served_and_one_with_more_keeps_what
         assert place.is_ready("Usecase", "attachments") == ("True", "Ready")
         assert place.config.usecases.keys() == served.usecases.keys()
         assert size() <= LIMIT_BYTES
+        assert operator.metric(TIMED) == timed
 
         other.patch("Usecase", "attachments", spec={"suspend": "All"})
         eventually(lambda: other.is_ready("Usecase", "attachments") == ("False", "Suspended"))

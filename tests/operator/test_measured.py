@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from support.apiproxy import Hold, Proxy, Rule
+from support.apiproxy import Hold, Pass, Proxy, Rule
 from support.cluster import ADMIN
 from support.manifests import bucket, usecase
 from support.operators import Place, Working, eventually, working
@@ -12,6 +12,7 @@ from support.operators import Place, Working, eventually, working
 pytestmark = pytest.mark.cluster
 
 HELD_SECONDS = 0.5
+PROGRAMMING = "pannier_operator_programming_duration_seconds"
 
 
 def test_work_is_timed_and_what_waits_for_it_grows_old(
@@ -37,6 +38,30 @@ def test_work_is_timed_and_what_waits_for_it_grows_old(
         eventually(lambda: operator.is_idle)
         assert oldest(operator) == 0
         assert_all_was_timed(operator)
+
+
+def test_what_had_to_be_done_anew_is_timed_from_the_first_news_of_it(
+    place: Place, proxy: Proxy
+) -> None:
+    over = threading.Event()
+    with working(
+        proxy.kubeconfig(place.plane.tokens[ADMIN]), namespaces=(place.namespace,)
+    ) as operator:
+        place.apply(bucket())
+        eventually(lambda: place.is_ready("Bucket", "main"))
+        eventually(lambda: operator.is_idle)
+        slow = Rule(Pass(seconds=HELD_SECONDS), verb="patch", resource="configmaps", times=1)
+        proxy.on(slow)
+        held = proxy.on(Rule(Hold(over), verb="patch", resource="usecases/status", times=1))
+        place.apply(usecase())
+        eventually(lambda: held.matched == 1)
+
+        place.patch("Usecase", "attachments", spec={"suspend": "All"})
+        over.set()
+
+        eventually(lambda: operator.metric(f"{PROGRAMMING}_count") == 1)
+        assert operator.metric("pannier_operator_reconciles_total", result="failed") == 1
+        assert operator.metric(f"{PROGRAMMING}_sum") > HELD_SECONDS
 
 
 def oldest(operator: Working) -> float:

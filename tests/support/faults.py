@@ -108,6 +108,24 @@ class Refused:
         raise Reset
 
 
+class Sluice(Passing):
+    """Lets bytes through while it is open."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+
+    def link(self) -> Link:
+        return self
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(PIECE):
+            await self.open.wait()
+            writer.write(piece)
+            await writer.drain()
+        writer.close()
+
+
 class Drip(Passing):
     """So many bytes at a time, with a pause before there are more."""
 

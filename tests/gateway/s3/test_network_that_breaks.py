@@ -4,22 +4,25 @@ import asyncio
 import random
 import re
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
 from socket import MSG_PEEK, SO_RCVBUF, SOL_SOCKET
 from urllib.request import urlopen
 
 import pytest
 
 from pannier import Client, NotFound
+from pannier_gateway.resilience.lag import FEW, LOOKS
 from pannier_gateway.threads import in_thread
 from support import example
 from support.engines import Engine, client, make_bucket, unfinished_uploads, versitygw
 from support.faultproxy import FaultProxy, Trouble
-from support.faults import Drip
+from support.faults import Drip, Sluice
 from support.gateway import Gateway, running_gateway
 from support.wire import CutOff, Wire, head
 
@@ -30,6 +33,7 @@ NOISE = random.Random(8650).randbytes(24 * MIB)
 SIZES = (1000, 1000, 16_000, 300_000, MIB, 10 * MIB)
 USERS, OPERATIONS = 6, 40
 TARGET = "/v1/objects/attachments/_/k"
+STOPPED_SECONDS = 2.0  # late enough for all writes to be turned away
 CALM = Trouble(resets=0.0, stalls=0.0)
 TROUBLE = Trouble(resets=0.8, within=16 * MIB, stalls=0.002, stall_seconds=1.0)
 
@@ -209,3 +213,39 @@ async def test_a_store_that_drips_for_longer_than_all_its_limits_is_read_to_the_
 
     assert got == body
     assert failures == [0, 0]
+
+
+async def test_a_gateway_whose_loop_is_late_turns_writes_away(
+    engine: Engine, users: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    """It is stopped again and again, as something that blocks its loop would have it."""
+    sluice, patience = Sluice(), "{firstByteTimeout: 60s, hedging: Disabled}"
+
+    def keep_busy(gateway: Gateway, crowd: ExitStack) -> None:
+        for _ in range(FEW):
+            crowd.enter_context(Wire(gateway.url)).send(head("GET", TARGET))
+        while total(gateway, "pannier_store_in_flight_requests") < FEW:
+            pass
+
+    def stop_and_ask(gateway: Gateway, crowd: ExitStack) -> Wire:
+        gateway.process.send_signal(SIGSTOP)
+        time.sleep(STOPPED_SECONDS)
+        wire = crowd.enter_context(Wire(gateway.url))
+        wire.send(head("PUT", TARGET, body=b"x") + b"x")
+        gateway.process.send_signal(SIGCONT)
+        return wire
+
+    async with FaultProxy.run(engine.port, sluice, random.Random(1)) as proxy:
+        with gateway_over(tmp_path, proxy.port, patience) as gateway, ExitStack() as crowd:
+            with Wire(gateway.url) as wire:
+                stored = await in_thread(users, partial(wire.ask, "PUT", TARGET, None, b"x"))
+            sluice.open.clear()
+            await in_thread(users, partial(keep_busy, gateway, crowd))
+            for _ in range(LOOKS):
+                last = await in_thread(users, partial(stop_and_ask, gateway, crowd))
+            told = await in_thread(users, last.answer)
+            sluice.open.set()
+
+    assert stored.status == 200
+    assert (told.status, told.headers["retry-after"]) == (503, "1")
+    assert "event loop late" in told.detail

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import ssl
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -168,6 +170,7 @@ async def test_rules_and_certificates_change_while_it_serves(hub: Hub) -> None:
         with pytest.raises((StoreRefused, StoreUnavailable)):  # of the authority before
             await store.head("attachments/objects/k")
     newer.issue(hub.folder / "web", (WEB,))
+    hub.authority = newer
 
 
 async def test_after_rules_that_nobody_can_read_it_follows_on(
@@ -238,3 +241,49 @@ def test_a_pod_reaches_the_hub_through_its_own_gateway(hub: Hub, tmp_path: Path)
         assert state["problem"] is None
         with urlopen(f"{gateway.admin_url}/metrics") as page:
             assert b"pannier_certificate_expiry_seconds{" in page.read()
+
+
+def test_certificates_of_both_change_under_load_and_no_request_fails(
+    hub: Hub, tmp_path: Path
+) -> None:
+    manifests, changes = tmp_path / "manifests.yaml", 3
+    manifests.write_text(EXAMPLE.read_text().replace(":8652", f":{hub.port}"))
+    arguments = ["--manifests", str(manifests), "--data-dir", str(tmp_path / "data")]
+    done, users = threading.Event(), 4
+
+    def use(url: str, number: int) -> int:
+        asked = 0
+        while not done.is_set():
+            with Wire(url) as wire:
+                target = f"/v1/objects/attachments/_/of-{number}"
+                assert wire.ask("PUT", target, body=b"x").status == 200
+                assert wire.ask("GET", target).body == b"x"
+            asked += 2
+        return asked
+
+    with (
+        started([*arguments, "--secrets-dir", str(hub.folder)], tmp_path / "log") as gateway,
+        ThreadPoolExecutor(users) as threads,
+    ):
+        using = [threads.submit(use, gateway.url, number) for number in range(users)]
+        try:
+            before = [taken_up(hub.gateway), taken_up(gateway)]
+            for change in range(1, changes + 1):
+                hub.authority.issue(hub.folder / "server")
+                hub.authority.issue(hub.folder / "web", (WEB,))
+                while (
+                    min(taken_up(hub.gateway) - before[0], taken_up(gateway) - before[1]) < change
+                ):
+                    assert not any(each.done() for each in using)
+        finally:
+            done.set()
+
+    assert all(each.result() > changes for each in using)
+
+
+def taken_up(gateway: Gateway) -> float:
+    """How often it has taken up newer certificates."""
+    with urlopen(f"{gateway.admin_url}/metrics") as page:
+        lines = page.read().decode().splitlines()
+    found = [line for line in lines if line.startswith("pannier_certificate_reloads_total")]
+    return sum(float(line.split()[-1]) for line in found if 'result="applied"' in line)
