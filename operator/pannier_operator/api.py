@@ -82,6 +82,11 @@ class Refused(ClusterError):
         """The namespace is being deleted, so nothing can be made in it any more."""
         return self.status == 403 and "being terminated" in self.message
 
+    @property
+    def misshapen(self) -> bool:
+        """What is there is older than its schema, and nothing can be applied to it."""
+        return self.status == 500 and "failed to create typed live object" in self.message
+
 
 class Unreachable(ClusterError):
     """No connection, no answer in time, or one that no API server gives."""

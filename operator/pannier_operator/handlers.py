@@ -132,9 +132,8 @@ def settings() -> kopf.OperatorSettings:
     found.peering.standalone = True  # else another operator's peering object could pause this one
     found.scanning.disabled = True  # the CRDs are known and there: no permission to look for them
     found.posting.enabled = False
-    found.persistence.finalizer = (
-        "/"  # kopf takes its own off where it sees it: none can be named so
-    )
+    # kopf takes this one off wherever it sees it: no object can have one of that name
+    found.persistence.finalizer = "/"
     found.persistence.diffbase_storage = _NoDiffs()
     found.watching.server_timeout = 600
     found.watching.client_timeout = 660

@@ -32,18 +32,18 @@ def mended(bucket: Metadata, in_use: bool) -> list[Json]:
 
 
 async def let_go(cluster: Cluster, namespaces: Collection[str]) -> None:
-    """Free what is being deleted of Buckets where the very kind of those who use them is gone.
+    """Free Buckets that are being deleted, where Usecases and their very CRD are gone.
 
-    Without Usecases there is no work, and so nobody else to do it. What fails is left as it is.
+    Without that CRD the operator does no other work. What fails is left as it is.
     """
     for scope in (*namespaces,) or (None,):
         with suppress(ClusterError):
-            if await _is_gone(cluster):
-                await _free(cluster, scope)
+            if await _has_no_usecases(cluster):
+                await _free_deleted(cluster, scope)
 
 
-async def _is_gone(cluster: Cluster) -> bool:
-    """Whether the cluster says what it serves, and no Usecases: a 404 may come from anywhere."""
+async def _has_no_usecases(cluster: Cluster) -> bool:
+    """Whether Usecases are not in what the cluster says it serves: a 404 may come from anywhere."""
     served = set[str]()
     for version in (await cluster.get(f"/apis/{USECASES.group}")).get("versions", ()):
         listed = await cluster.get(f"/apis/{version['groupVersion']}")
@@ -54,15 +54,15 @@ async def _is_gone(cluster: Cluster) -> bool:
 async def unprotect(cluster: Cluster, namespaces: Collection[str]) -> None:
     """Free all Buckets, for when no operator is there any more to do it. Raises ClusterError."""
     for scope in (*namespaces,) or (None,):
-        with _gone():
+        with _unless_gone():
             async for bucket in _protected(cluster, scope):
-                with _gone():
-                    await _release(cluster, bucket)
+                with _unless_gone():
+                    await _free(cluster, bucket)
 
 
 @contextmanager
-def _gone() -> Iterator[None]:
-    """What is not there, a Bucket or their very kind, needs no one to free it."""
+def _unless_gone() -> Iterator[None]:
+    """Pass over a 404: without the Bucket, or even their CRD, there is none to free."""
     try:
         yield
     except Refused as refusal:
@@ -70,11 +70,11 @@ def _gone() -> Iterator[None]:
             raise
 
 
-async def _free(cluster: Cluster, scope: str | None) -> None:
+async def _free_deleted(cluster: Cluster, scope: str | None) -> None:
     async for bucket in _protected(cluster, scope):
         if bucket.deletion_timestamp is not None:
             with suppress(ClusterError):  # one must not keep the others
-                await _release(cluster, bucket)
+                await _free(cluster, bucket)
 
 
 async def _protected(cluster: Cluster, scope: str | None) -> AsyncIterator[Metadata]:
@@ -85,7 +85,7 @@ async def _protected(cluster: Cluster, scope: str | None) -> AsyncIterator[Metad
                 yield bucket
 
 
-async def _release(cluster: Cluster, bucket: Metadata) -> None:
+async def _free(cluster: Cluster, bucket: Metadata) -> None:
     manifest = BUCKETS.object(bucket.namespace, bucket.name)
     await cluster.patch(manifest, mended(bucket, in_use=False))
     log.info("bucket freed", extra={"bucket": f"{bucket.namespace}/{bucket.name}"})

@@ -20,7 +20,7 @@ from pannier_operator.world import Seen, View
 
 log = logging.getLogger("pannier.operator")
 
-AT_ONCE = 6  # writes to resources, of all namespaces: what gateways wait for has room beside them
+AT_ONCE = 6  # resources, of all namespaces: leaves room for ConfigMaps, which gateways wait for
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Told(NamedTuple):
 
     @property
     def is_news(self) -> bool:
-        """Whether it has another one."""
+        """Whether it does not have that one yet."""
         return not same(self.planned.seen.status, self.status)
 
     @property
@@ -74,13 +74,13 @@ class Publisher:
         return f"<Publisher {self._instance}>"
 
     async def configure(self, view: View, wanted: GatewayConfig) -> Published:
-        """Have the ConfigMap of `view` hold `wanted`; why that fails is told, not raised.
+        """Have the ConfigMap of `view` hold `wanted`; a failure is part of what is returned.
 
-        But for a ConfigMap that is not as it was listed: then ClusterError is raised.
+        Raises ClusterError where the ConfigMap has changed since it was listed.
         """
         before = configmap.published(view.config_map)
         config = configmap.successor(wanted, before)
-        if _nothing(view):
+        if _is_empty(view):
             return Published(before)
         if configmap.holds(view.config_map, config):
             return Published(config)
@@ -136,8 +136,7 @@ class Publisher:
 
     async def _tell(self, told: Told, version: str) -> None:
         seen, after = told.planned.seen, told.status
-        named = _named(seen, uid=seen.metadata.uid, resourceVersion=version)
-        written = await self._cluster.apply(named | {"status": after}, "/status")
+        written = await self._applied(told, version)
         if others := foreign(written["status"], after):  # which an apply leaves to whose they are
             operations = _without(others, written["metadata"]["resourceVersion"])
             written = await self._cluster.patch(_named(seen), operations, "/status")
@@ -145,6 +144,18 @@ class Publisher:
         news = event(seen, after, self._instance, self._now())
         if news is not None:
             await self._report(news)
+
+    async def _applied(self, told: Told, version: str) -> Json:
+        """What the object is with its status; one that fits no schema is replaced whole."""
+        seen, after = told.planned.seen, told.status
+        named = _named(seen, uid=seen.metadata.uid, resourceVersion=version)
+        try:
+            return await self._cluster.apply(named | {"status": after}, "/status")
+        except Refused as refusal:
+            if not refusal.misshapen:
+                raise
+        operations = [_unchanged(version), {"op": "add", "path": "/status", "value": after}]
+        return await self._cluster.patch(_named(seen), operations, "/status")
 
     async def _report(self, news: Json) -> None:
         """An Event is for people who look on: one that is lost is not worth another attempt."""
@@ -154,7 +165,7 @@ class Publisher:
             log.warning("event lost", extra={"error": str(error), "note": news["note"]})
 
     async def _each(self, do: Callable[[T], Awaitable[None]], items: list[T]) -> int:
-        """Do all of them, some at once; then raise the first ClusterError that says anything."""
+        """Do all of them, some at once; then raise the first ClusterError that is not moot."""
         errors: list[ClusterError] = []
         waiting = iter(items)
 
@@ -181,12 +192,12 @@ def is_misprotected(planned: Planned) -> bool:
     return seen.kind == BUCKETS and protection.is_amiss(seen.metadata, planned.in_use)
 
 
-def _nothing(view: View) -> bool:
+def _is_empty(view: View) -> bool:
     return not view.usecases and not view.buckets and view.config_map is None
 
 
 def too_large(config: GatewayConfig) -> Failure | None:
-    """What is wrong where `config` has no room in a ConfigMap."""
+    """What to say where `config` has no room in a ConfigMap; None: it has."""
     size = configmap.size(config)
     if size <= configmap.LIMIT_BYTES:
         return None
@@ -212,8 +223,13 @@ def _named(seen: Seen, **metadata: object) -> Json:
 
 def _without(fields: Iterable[str], version: str) -> list[Json]:
     """A JSON patch that takes `fields` off a status that is still as it was."""
-    test: Json = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
-    return [test, *({"op": "remove", "path": f"/status/{field}"} for field in fields)]
+    removals: list[Json] = [{"op": "remove", "path": f"/status/{field}"} for field in fields]
+    return [_unchanged(version), *removals]
+
+
+def _unchanged(version: str) -> Json:
+    """The operation that lets the others be, if the object is not as it was."""
+    return {"op": "test", "path": "/metadata/resourceVersion", "value": version}
 
 
 def is_moot(error: ClusterError) -> bool:

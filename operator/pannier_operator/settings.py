@@ -23,7 +23,7 @@ class Address(NamedTuple):
 class Settings(Struct, frozen=True, kw_only=True):
     """`namespaces` empty: all of them. `resync` is seconds, `write_rate` writes a second.
 
-    `kubeconfig` None: who the pod is.
+    `kubeconfig` None: by the ServiceAccount of the pod.
     """
 
     kubeconfig: Path | None = None
@@ -97,7 +97,7 @@ def add_kubeconfig(parser: argparse._ActionsContainer) -> None:
         type=Path,
         default=os.environ.get("KUBECONFIG"),
         metavar="FILE",
-        help="the cluster, and who to be there (default: KUBECONFIG, or else who the pod is)",
+        help="the cluster and a user of it (default: KUBECONFIG, or else the pod's ServiceAccount)",
     )
 
 

@@ -1,6 +1,7 @@
 """What the cluster holds, from complete lists only: half a list must never become configuration."""
 
 from collections.abc import AsyncIterator, Collection, Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
@@ -46,10 +47,22 @@ class Metadata(Struct, frozen=True, rename="camel"):
 
 
 class _Object(Struct, frozen=True):
+    """The spec and the status of one that is older than its CRD's schema may be anything."""
+
     metadata: Metadata
-    spec: Json = {}
-    status: Json = {}
+    spec: object = None
+    status: object = None
     data: dict[str, str] = {}
+
+
+class _Condition(Struct, frozen=True, rename="camel"):
+    type: str
+    status: str
+    last_transition_time: datetime
+
+
+class _Status(Struct, frozen=True):
+    conditions: tuple[_Condition, ...] = ()
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -226,18 +239,28 @@ def _parse(kind: Resource, item: Json) -> tuple[Usecase | Bucket | None, str]:
 
 
 def _as_seen(kind: Resource, found: _Object, parsed: _Parsed) -> Seen:
-    reference = found.spec.get("bucketRef")
-    given = found.spec.get("name") if kind == USECASES else None
+    spec = found.spec if isinstance(found.spec, dict) else {}
+    reference = spec.get("bucketRef")
+    given = spec.get("name") if kind == USECASES else None
     bucket = reference.get("name") if isinstance(reference, dict) else None
     return Seen(
         kind=kind,
         metadata=found.metadata,
-        status=found.status,
+        status=_status(found.status),
         resource=parsed.resource,
         fault=parsed.fault,
         claim=given if isinstance(given, str) else found.metadata.name,
         bucket=bucket if isinstance(bucket, str) else "",
     )
+
+
+def _status(found: object) -> Json:
+    """`found`, if it is a status at all; else it counts as none, and one is written."""
+    try:
+        msgspec.convert(found, _Status)
+    except msgspec.ValidationError:
+        return {}
+    return msgspec.convert(found, Json)
 
 
 def _by_namespace(

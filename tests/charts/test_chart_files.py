@@ -1,6 +1,5 @@
 """What of the charts needs no Helm to be checked."""
 
-import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -19,16 +18,6 @@ ROOT = CHART.parent.parent
 CHARTS = (CHART, CRDS)
 OF_HELM = {CHART: {"global", "crds.global"}, CRDS: {"global", "enabled"}}
 Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def files() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("chart_files", ROOT / "tools" / "chart_files.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def chart_of(chart: Path) -> Json:
@@ -138,7 +127,7 @@ def test_no_value_can_be_taken_away(chart: Path) -> None:
 
 
 def optional(schema: Json, root: Json, others: set[str]) -> list[str]:
-    """The values that a block with all of its own does not miss."""
+    """The values that this block, and those in it, may be without."""
     named = set(schema["properties"]) - others
     blocks = (
         resolved(each, root)

@@ -1,8 +1,8 @@
 """Every value does something: what each of them becomes."""
 
-import importlib.util
 import json
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -138,16 +138,8 @@ def chosen(values: Json) -> list[str]:
     return [f"--set-json={path}={json.dumps(value)}" for path, value in values.items()]
 
 
-def test_every_value_is_tried() -> None:
-    spec = importlib.util.spec_from_file_location(
-        "chart_files", CHART.parents[1] / "tools" / "chart_files.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-
-    told = [value.path for value in tool.values((CHART / "values.yaml").read_text())]
+def test_every_value_is_tried(files: ModuleType) -> None:
+    told = [value.path for value in files.values((CHART / "values.yaml").read_text())]
 
     assert sorted(OTHERS) == sorted(told)
 

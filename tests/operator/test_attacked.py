@@ -1,11 +1,14 @@
 """Whatever others do to its resources, the operator ends in the right state, and comes to rest."""
 
+import copy
 from pathlib import Path
 
 import pytest
+import yaml
 
+from pannier_gateway.config import crds
 from support.apiproxy import Pass, Proxy, Rule, running_proxy
-from support.cluster import ADMIN, ControlPlane
+from support.cluster import ADMIN, ControlPlane, running_control_plane
 from support.manifests import bucket, usecase
 from support.operators import PATHS, Json, Place, Working, eventually, working
 
@@ -97,6 +100,55 @@ def test_a_usecase_that_never_stops_changing_is_looked_at_now_and_then(
         eventually(lambda: place.config.usecases["calm"].suspend == "All")
         eventually(lambda: place.config.usecases["attachments"].limits.requests_per_second == 300)
         assert proxy.count("list", "usecases") - looked < 150
+
+
+ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+GARBAGE = {  # by what a status may be that was written before there was a schema
+    "a-text": "x",
+    "a-list": [1],
+    "no-list": {"conditions": "x"},
+    "no-types": {"conditions": [{}]},
+    "no-times": {"conditions": [{"type": "Ready", "status": "True"}]},
+    "no-texts": {"configHash": 5, "effective": "x"},
+}
+
+
+@pytest.mark.timeout(180)
+def test_what_is_older_than_its_schema_is_made_good_and_disturbs_nobody(tmp_path: Path) -> None:
+    with running_control_plane(tmp_path / "cluster") as plane:
+        plane.apply(*map(without_schema, definitions()))
+        place = Place(plane, plane.create_namespace())
+        strange = [usecase(name) | {"status": status} for name, status in GARBAGE.items()]
+        no_spec = usecase("no-spec") | {"spec": [1]}
+        eventually(lambda: place.found("Usecase") == place.found("Bucket") == {}, 30)
+        place.apply(*strange, no_spec, bucket(), usecase())
+        plane.apply(*definitions())
+        eventually(lambda: "selectableFields" in plane.kubectl("get", "crds", "-o", "yaml"))
+        eventually(lambda: place.found("Usecase"), 30)  # once they are served anew
+
+        with working(plane.kubeconfig, resync=1.0):
+            for name in (*GARBAGE, "attachments"):
+                eventually(lambda name=name: is_told(place, name), 40)
+                assert place.is_ready("Usecase", name) == READY
+            assert place.config.usecases.keys() == {*GARBAGE, "attachments"}
+
+
+def is_told(place: Place, name: str) -> bool:
+    return "observedGeneration" in place.found("Usecase")[name]["status"]
+
+
+def definitions() -> list[Json]:
+    """Our CRDs."""
+    return list(yaml.safe_load_all(crds.FILE.read_text()))
+
+
+def without_schema(definition: Json) -> Json:
+    """One that takes anything, a status too."""
+    loose = copy.deepcopy(definition)
+    (version,) = loose["spec"]["versions"]
+    kept = {each: version[each] for each in ("name", "served", "storage")}
+    loose["spec"]["versions"] = [kept | {"schema": {"openAPIV3Schema": ANYTHING}}]
+    return loose
 
 
 def test_notes_on_a_usecase_are_no_cause_to_write(place: Place, proxy: Proxy, way: Path) -> None:

@@ -14,9 +14,8 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def ready(status: str, reason: str, message: str = "why") -> Json:
-    return {
-        "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message}]
-    }
+    told = {"type": "Ready", "status": status, "reason": reason, "message": message}
+    return {"conditions": [told | {"lastTransitionTime": "2026-01-01T00:00:00Z"}]}
 
 
 def seen(status: Json) -> Seen:

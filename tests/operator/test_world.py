@@ -103,14 +103,29 @@ async def test_what_is_gone_is_forgotten() -> None:
     assert repr(world) == "<World of 1 objects>"
 
 
-@pytest.mark.parametrize("spec", [{"bucketRef": 1}, {"name": 2}, {"bucketRef": {"name": []}}])
-async def test_an_object_that_no_schema_has_seen_is_a_fault_and_no_crash(spec: Json) -> None:
+@pytest.mark.parametrize(
+    "spec", [{"bucketRef": 1}, {"name": 2}, {"bucketRef": {"name": []}}, [1], "x", None]
+)
+async def test_an_object_that_no_schema_has_seen_is_a_fault_and_no_crash(spec: object) -> None:
     strange = held({"kind": "Usecase", "metadata": {"name": "strange"}, "spec": spec})
 
     (seen,) = (await World(Held(strange)).namespace("default")).usecases
 
     assert seen.resource is None
     assert "spec" in seen.fault
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["x", [1], None, {"conditions": "x"}, {"conditions": [{"type": {}}]}, {"conditions": [1]}],
+)
+async def test_a_status_that_no_schema_has_seen_counts_as_none(status: object) -> None:
+    strange = held(usecase()) | {"status": status}
+
+    (seen,) = (await World(Held(strange)).namespace("default")).usecases
+
+    assert seen.resource is not None
+    assert seen.status == {}
 
 
 async def test_late_news_of_what_was_listed_or_written_is_none() -> None:

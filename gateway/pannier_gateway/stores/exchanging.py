@@ -1,6 +1,7 @@
 """One exchange with a store, at one of its entrances; a failure is told in words of a store."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from time import time
 from types import TracebackType
 from typing import NamedTuple
@@ -37,15 +38,15 @@ EXPECTING = 1 << 20  # bytes of a body from which on the store is asked before t
 SENDING = {"PUT", "POST"}
 
 
-class Tongue(NamedTuple):
-    """What a store should answer as, and what to check where it does not."""
+class Dialect(NamedTuple):
+    """Whose answers a store's should look like, and what to check where they do not."""
 
     name: str
     check: str
 
 
 class Refused(NamedTuple):
-    """An answer that is no success, and whose. `wait`: the seconds it asks for."""
+    """An answer that is no success, and whose. `wait`: seconds until it may be asked again."""
 
     place: str
     status: int
@@ -61,28 +62,19 @@ class Exchanges:
         self,
         entrances: Endpoints[Entrance],
         patience: Patience,
-        tongue: Tongue,
+        dialect: Dialect,
         at: Callable[[str], str],
     ) -> None:
         self.place = at(str(entrances))
         self.entrances = entrances
+        self.dialect = dialect
         self._patience = patience
         slow = max(SLOW_ANSWER_SECONDS, patience.first_byte)
         self._patience_with_bodies = patience._replace(first_byte=slow)
-        self._tongue = tongue
         self._at = at
 
     def __repr__(self) -> str:
         return f"<Exchanges with {self.place}>"
-
-    def ask(
-        self, request: Callable[[str], Request], refusal: Callable[[Refused], PannierError]
-    ) -> "Asked":
-        """One of them: the answer to what `request` makes for a host, if that is a success.
-
-        Raises what `refusal` makes of any other, and what an exchange comes to that breaks.
-        """
-        return Asked(self, request, refusal)
 
     def patience(self, request: Request) -> Patience:
         return self._patience_with_bodies if request.method in SENDING else self._patience
@@ -91,20 +83,23 @@ class Exchanges:
         """The store, at the entrance that leads there."""
         return self._at(str(pool.endpoint))
 
-    def broken(self, error: ExchangeError, pool: Pool) -> PannierError:
-        return broken(self.at(pool), error, self._tongue)
-
     async def pieces(self, answer: Answer) -> AsyncGenerator[Buffer, None]:
-        """The body of an answer, for who reads it without knowing of exchanges."""
+        """The body of an answer; what breaks it off is told in words of a store."""
         try:
-            async for piece in answer.pieces():
-                yield piece
+            async with aclosing(answer.pieces()) as pieces:
+                async for piece in pieces:
+                    yield piece
         except ExchangeError as error:
-            raise broken(self.place, error, self._tongue) from error
+            raise broken(self.place, error, self.dialect) from error
 
 
-class Asked:
-    """One exchange, as a block that ends with it: a class, for a generator takes 3 µs more."""
+class StoreExchange:
+    """The answer to what `request` makes for a host, if it is a success, as a block that ends with
+    the exchange. Entering raises what `refusal` makes of any other answer; either end raises what
+    it means that the exchange broke.
+
+    It is a class, for a generator takes 3 µs more.
+    """
 
     __slots__ = ("_exchange", "_exchanges", "_picking", "_pool", "_refusal", "_request")
 
@@ -157,7 +152,8 @@ class Asked:
     def _end(self, error: BaseException | None) -> None:
         """Raises, in place of what broke the exchange, what that means."""
         if isinstance(error, ExchangeError):
-            told = self._exchanges.broken(error, self._pool)
+            exchanges = self._exchanges
+            told = broken(exchanges.at(self._pool), error, exchanges.dialect)
             told.__cause__ = error
             self._picking.__exit__(type(told), told, error.__traceback__)
             raise told
@@ -177,7 +173,7 @@ async def refused(place: str, answer: Answer) -> Refused:
     return Refused(place, answer.status, answer.headers, text, wait)
 
 
-def broken(place: str, error: ExchangeError, tongue: Tongue) -> PannierError:
+def broken(place: str, error: ExchangeError, dialect: Dialect) -> PannierError:
     """The error for an exchange that came to no answer; `place` names the store, and where."""
     match error:
         case ConnectTimedOut() | FirstByteTimedOut() | ProgressTimedOut():
@@ -185,9 +181,9 @@ def broken(place: str, error: ExchangeError, tongue: Tongue) -> PannierError:
         case TlsFailed():
             return StoreRefused(f"{place}: {error}: {advice(error.__cause__)}")
         case AnswerMalformed() | AnswerTooLong():
-            said = f"{place} does not answer as {tongue.name} does: {error}: {tongue.check}"
+            said = f"{place} does not answer as {dialect.name} does: {error}: {dialect.check}"
             return StoreMisanswered(said)
         case AnswerCut():
             return StoreUnavailable(f"{place} broke off: {error}")
         case _:
-            return StoreUnavailable(f"{place} can't be reached: {error}: {tongue.check}")
+            return StoreUnavailable(f"{place} can't be reached: {error}: {dialect.check}")

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
-from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from pannier_gateway.errors import (
@@ -90,22 +89,30 @@ class RemoteReading:
         self._remote = remote
         self._guard = remote.guard(answer, self.record)
         self._incoming: Incoming | None = None
+        self._exchange: AbstractAsyncContextManager[Answer] | None = None  # by which that comes
         self._at_hand: list[tuple[Span, bytes]] = []
 
-    async def take(self, answer: Answer, ahead: RangeSpec) -> bool:
-        """Whether the bytes that come with the record are few, and at hand now; others wait for a
-        reader, as long as the exchange lasts. Raises StoreMisanswered, StoreUnavailable."""
+    async def take(
+        self, exchange: AbstractAsyncContextManager[Answer], answer: Answer, ahead: RangeSpec
+    ) -> None:
+        """Have the bytes that come with the record at hand, and be done with the exchange, if they
+        are few; if not, they wait for a reader. Raises StoreMisanswered, StoreUnavailable."""
         span = self._span_of(answer, ahead)
         if span.size > AT_ONCE:
-            self._incoming = self._incoming_with(answer, ahead)
-            return False
-        data = (await answer.whole(AT_ONCE))[: span.size]
-        check_complete(span.size - len(data))
+            self._incoming, self._exchange = self._incoming_with(answer, ahead), exchange
+            return
+        data = await all_of(answer, span.size)
         self._at_hand.append((span, data))
         if len(data) == self.record.size:
             self._remote.check(answer, data)
             self.whole = data
-        return True
+        await exchange.__aexit__(None, None, None)
+
+    async def leave(self) -> None:
+        """Give the connection back by which bytes came with the record, unless that is done."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            await exchange.__aexit__(None, None, None)
 
     async def chunks(self, span: Span) -> AsyncGenerator[Buffer, None]:
         if not span.size:
@@ -116,12 +123,23 @@ class RemoteReading:
             return
         incoming, self._incoming = self._incoming, None
         if incoming is not None and incoming.serves(span):
-            pieces = cut(incoming, span)
+            pieces = self._coming(incoming, span)
         else:
+            if incoming is not None:
+                await self.leave()
             pieces = self._asked_for(span)
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
+
+    async def _coming(self, incoming: Incoming, span: Span) -> Pieces:
+        """What came with the record; whether or not it breaks off, others ask anew from then on."""
+        try:
+            async with aclosing(cut(incoming, span)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        finally:
+            await self.leave()
 
     def _found(self, span: Span) -> Buffer | None:
         """The bytes of `span`, where they are at hand."""
@@ -184,7 +202,7 @@ class RemoteOpening:
     `find` says how to ask for it, and `admit` may refuse it for what its record says.
     """
 
-    __slots__ = ("_admit", "_ahead", "_asking", "_find")
+    __slots__ = ("_admit", "_ahead", "_find", "_reading")
 
     def __init__(
         self,
@@ -195,7 +213,7 @@ class RemoteOpening:
         self._find = find
         self._ahead = ahead
         self._admit = admit
-        self._asking: AbstractAsyncContextManager[Answer] | None = None
+        self._reading: RemoteReading | None = None
 
     async def __aenter__(self) -> RemoteReading:
         remote = await self._find()
@@ -206,31 +224,21 @@ class RemoteOpening:
                 pass
         return self._admitted(remote, await remote.head())
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        if self._asking is None:
-            return None
-        return await self._asking.__aexit__(kind, error, trace)
+    async def __aexit__(self, *_: object) -> None:
+        if self._reading is not None:
+            await self._reading.leave()
 
     async def _read(self, remote: RemoteObject) -> RemoteReading:
         """Raises NoSuchRange."""
-        asking = await remote.get(range_header(self._ahead))
-        answer = await asking.__aenter__()
+        exchange = await remote.get(range_header(self._ahead))
+        answer = await exchange.__aenter__()
         try:
-            reading = self._admitted(remote, answer)
-            at_hand = await reading.take(answer, self._ahead)
+            self._reading = self._admitted(remote, answer)
+            await self._reading.take(exchange, answer, self._ahead)
         except BaseException as error:
-            await asking.__aexit__(type(error), error, error.__traceback__)
+            await exchange.__aexit__(type(error), error, error.__traceback__)
             raise
-        if at_hand:
-            await asking.__aexit__(None, None, None)
-        else:
-            self._asking = asking
-        return reading
+        return self._reading
 
     def _admitted(self, remote: RemoteObject, answer: Answer) -> RemoteReading:
         reading = RemoteReading(remote, answer)
@@ -267,6 +275,13 @@ async def cut(incoming: Incoming, wanted: Span) -> Pieces:
             if not left:
                 return
     check_complete(left)
+
+
+async def all_of(answer: Answer, size: int) -> bytes:
+    """A body of `size` bytes, AT_ONCE at most. Raises StoreUnavailable where there are fewer."""
+    data = (await answer.whole(AT_ONCE))[:size]
+    check_complete(size - len(data))
+    return data
 
 
 def check_complete(missing: int) -> None:

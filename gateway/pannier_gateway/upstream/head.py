@@ -15,9 +15,10 @@ MOST_HEADERS = 256
 MOST_DIGITS = 18  # of a length: what fits into 63 bits for sure
 NEVER_A_BODY = (204, 304)
 
-_TEXT = r"[\t -~\x80-\xff]*"
+# possessive: a server that ends no line must not have us try each of its blanks twice
+_TEXT = r"[\t -~\x80-\xff]*+"
 _STATUS = re.compile(rf"HTTP/1\.([01]) ([1-9][0-9]{{2}})(?: {_TEXT})?\r\n")
-_FIELD = re.compile(rf"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*({_TEXT})\r\n", re.MULTILINE)
+_FIELD = re.compile(rf"^([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+({_TEXT})\r\n", re.MULTILINE)
 
 
 class Head(Struct, frozen=True):
@@ -42,14 +43,7 @@ def read_head(text: bytes, *, bodiless: bool) -> Head:
     opening = _STATUS.match(lines)
     if opening is None:
         raise AnswerMalformed(f"no answer in HTTP/1.1: {text[:40]!r}")
-    fields: list[tuple[str, str]] = _FIELD.findall(lines, opening.end())
-    if len(fields) != lines.count("\n") - 2:  # without the first line, and the empty one
-        raise AnswerMalformed(f"a line that is no header, among {len(fields)} that are")
-    if len(fields) > MOST_HEADERS:
-        raise AnswerMalformed(f"over {MOST_HEADERS} headers")
-    headers = {name.lower(): value.rstrip(" \t") for name, value in fields}
-    if len(headers) < len(fields):
-        headers = joined(fields)
+    headers = headers_of(lines, opening.end())
     status, modern = int(opening[2]), opening[1] == "1"
     length, chunked = framing(headers)
     if bodiless or status in NEVER_A_BODY:
@@ -58,8 +52,19 @@ def read_head(text: bytes, *, bodiless: bool) -> Head:
     return Head(status, headers, length, chunked, stays and (chunked or length is not None))
 
 
+def headers_of(lines: str, start: int) -> dict[str, str]:
+    """What the lines from `start` on say. Raises AnswerMalformed."""
+    fields: list[tuple[str, str]] = _FIELD.findall(lines, start)
+    if len(fields) != lines.count("\n") - 2:  # without the first line, and the empty one
+        raise AnswerMalformed(f"a line that is no header, among {len(fields)} that are")
+    if len(fields) > MOST_HEADERS:
+        raise AnswerMalformed(f"over {MOST_HEADERS} headers")
+    headers = {name.lower(): value.rstrip(" \t") for name, value in fields}
+    return headers if len(headers) == len(fields) else joined(fields)
+
+
 def joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The same for names that are repeated."""
+    """Their values by name, one after the other where a name is repeated."""
     values: dict[str, list[str]] = {}
     for name, value in fields:
         values.setdefault(name.lower(), []).append(value.rstrip(" \t"))

@@ -34,7 +34,10 @@ _EARLY = f"has(object.spec.initContainers) && object.spec.initContainers.exists(
 
 
 class Rule(NamedTuple):
-    """What must be true of a pod, and what is said where it is not; `found` adds what it has."""
+    """What must be true of a pod, in CEL, and what is said where it is not.
+
+    `found`, in CEL too, is added to that: what the pod has instead.
+    """
 
     expression: str
     message: str
@@ -63,7 +66,7 @@ def variables(given: Sidecar) -> dict[str, str]:
 
 
 def _above_limit() -> str:
-    """Whether the memory request is. One that is given all the same would be refused in riddles."""
+    """Whether more memory is asked for than the limit: a pod that has both so is refused."""
     return "quantity(variables.asked_memory).isGreaterThan(quantity(variables.memory))"
 
 

@@ -25,7 +25,7 @@ from pannier_operator.unusable import Unusable
 class Settings(Struct, frozen=True, kw_only=True):
     """`certificate_dir` None: the injector makes its own certificate. `linger` is seconds.
 
-    `kubeconfig` None: who the pod is.
+    `kubeconfig` None: by the ServiceAccount of the pod.
     """
 
     sidecar: Sidecar

@@ -97,6 +97,7 @@ async def test_a_pod_gets_the_pair_of_its_identity_and_then_the_next(
     assert second.access_key == "for-other"
 
 
+@pytest.mark.slow  # a process
 def test_who_needs_no_surroundings_does_not_pay_for_botocore() -> None:
     program = (
         "import sys, pannier_gateway.__main__, pannier_gateway.app\n"

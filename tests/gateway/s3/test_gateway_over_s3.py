@@ -97,13 +97,13 @@ def test_who_reads_the_bucket_without_us_finds_zstd_and_can_decode_it(
 
     assert (found["ContentEncoding"], found["ContentType"]) == ("zstd", "text/plain")
     assert len(stored) < len(text) // 10
-    assert ZstdDecompressor().decompressobj().decompress(stored) == text
+    assert ZstdDecompressor().stream_reader(stored, read_across_frames=True).read() == text
 
 
 def test_an_object_passes_through_in_no_more_memory_than_a_part_takes(gateway: Gateway) -> None:
-    block, count = random.Random(8).randbytes(1 << 20), 256
+    block, count = random.Random(8).randbytes(1 << 20), 224
     with Client(gateway.url) as pannier:
-        session = pannier.session("attachments", org=5)
+        session = pannier.session("media", org=5)
         session.put(repeat(block, count), "k")
         with session.get("k") as body:
             pieces = iter(partial(body.read, len(block)), b"")

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -48,10 +48,15 @@ async def store_at(server: ScriptedServer, traits: Traits = GUARDED) -> AsyncIte
 
 @asynccontextmanager
 async def bucket_on(server: ScriptedServer) -> AsyncIterator[S3Bucket]:
-    port = urlsplit(server.url).port or 0
-    pool = Pool(Endpoint("127.0.0.1", port))
+    async with pool_to(server) as pool:
+        yield bucket_at(Entrance(f"127.0.0.1:{pool.endpoint.port}", pool))
+
+
+@asynccontextmanager
+async def pool_to(server: ScriptedServer) -> AsyncIterator[Pool]:
+    pool = Pool(Endpoint("127.0.0.1", urlsplit(server.url).port or 0))
     try:
-        yield bucket_at(Entrance(f"127.0.0.1:{port}", pool))
+        yield pool
     finally:
         pool.close()
         for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
@@ -66,6 +71,7 @@ def told(code: str, status: str) -> bytes:
     return answer(status, f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode())
 
 
+OF_BYTES = f"x-amz-checksum-crc64nvme: {encoded(crc64nvme(b'bytes').to_bytes(8, 'big'))}"
 MISSING = answer("404 Not Found")
 DONE = answer("200 OK")
 
@@ -195,6 +201,44 @@ async def test_a_body_that_was_read_leaves_nothing_to_be_cleared_away() -> None:
                 sys.set_asyncgen_hooks(*hooks)
 
     assert not left
+
+
+@pytest.mark.parametrize(
+    ("span", "body"),
+    [
+        (Span(0, len(BODY)), found()),
+        (Span(0, len(BODY)), found()[:-1000]),
+        (Span(FAR, FAR + 5), found()),
+    ],
+)
+async def test_a_connection_is_given_back_before_the_object_is_closed(
+    span: Span, body: bytes
+) -> None:
+    """When all that came by it is read, when it breaks off, and when something else is wanted."""
+    with serving((body,), (part(0, 4),)) as server:
+        async with pool_to(server) as pool:
+            store = store_of(bucket_at(Entrance("h", pool)), GUARDED)
+            async with store.open("k") as reading:
+                with suppress(StoreUnavailable):
+                    _ = [piece async for piece in reading.chunks(span)]
+
+                assert pool.busy == 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [(chunked(found(b"bytes"), 4), StoreUnavailable), (found(b"wrong", OF_BYTES), Damaged)],
+)
+async def test_a_deadline_is_not_moved_by_putting_other_bytes_in_their_place(
+    reply: bytes, error: type[PannierError]
+) -> None:
+    looked, _, _ = found(b"bytes", OF_BYTES).rpartition(b"bytes")
+    with serving((looked, reply)) as server:
+        async with store_at(server) as store:
+            with pytest.raises(error):
+                await store.touch("k", "e1", NOON * 2)
+
+    assert [request.method for request in server.requests] == ["HEAD", "GET"]
 
 
 async def test_a_store_that_knows_no_ranges_is_read_up_to_them() -> None:

@@ -22,7 +22,13 @@ from pannier_gateway.errors import (
 )
 from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.connecting import Entrance
-from pannier_gateway.stores.exchanging import MOST_TOLD, Asked, Exchanges, Refused, expecting
+from pannier_gateway.stores.exchanging import (
+    MOST_TOLD,
+    Exchanges,
+    Refused,
+    StoreExchange,
+    expecting,
+)
 from pannier_gateway.stores.provision import Endpoints
 from pannier_gateway.stores.remote import NoSuchRange
 from pannier_gateway.stores.s3 import answers
@@ -150,7 +156,7 @@ class S3Bucket:
         among, made = wrap(self._entrances), kind or type(self)
         return made(self._address, among, self._signer, self._credentials, self._patience)
 
-    async def read(self, key: str, headers: Headers = NO_HEADERS) -> Asked:
+    async def read(self, key: str, headers: Headers = NO_HEADERS) -> StoreExchange:
         """The object, from which its bytes are to be taken within the block."""
         asked = {**headers, "x-amz-checksum-mode": "ENABLED"}
         return await self._asked(Call("GET", key, headers=asked))
@@ -222,13 +228,13 @@ class S3Bucket:
 
     async def upload_part(
         self, key: str, part: Headers, body: Body, checksum: Checksum = "crc64nvme"
-    ) -> "SentPart":
+    ) -> SentPart:
         headers = await checked(body, checksum)
         async with await self._asked(Call("PUT", key, part, headers, sendable(body))) as answer:
             await answer.whole(MOST_TOLD)
             return SentPart(answer.headers.get("etag", ""), headers.get(CRC64NVME))
 
-    async def copy_part(self, source: str, key: str, part: Headers, headers: Headers) -> "SentPart":
+    async def copy_part(self, source: str, key: str, part: Headers, headers: Headers) -> SentPart:
         """Make a part of an object that is there."""
         told = {"x-amz-copy-source": self._source(source), **headers}
         text = await self._done(Call("PUT", key, part, told))
@@ -236,7 +242,7 @@ class S3Bucket:
         return SentPart(self._understood(answers.copied_tag, text))
 
     async def end_upload(
-        self, key: str, upload_id: str, parts: Sequence["SentPart"], headers: Headers
+        self, key: str, upload_id: str, parts: Sequence[SentPart], headers: Headers
     ) -> None:
         """Make the object of its parts, in order."""
         listed = "".join(part.listed(number) for number, part in enumerate(parts, 1))
@@ -252,7 +258,7 @@ class S3Bucket:
         text = await self._done(Call("GET", key, {"tagging": ""}))
         return self._understood(answers.tags, text)
 
-    async def lifecycle(self) -> "Lifecycle | None":
+    async def lifecycle(self) -> Lifecycle | None:
         """The rules by which the store deletes; None where there are none."""
         try:
             async with await self._asked(Call("GET", query={"lifecycle": ""})) as answer:
@@ -261,7 +267,7 @@ class S3Bucket:
         except NoLifecycle:
             return None
 
-    async def set_lifecycle(self, rules: "Lifecycle") -> None:
+    async def set_lifecycle(self, rules: Lifecycle) -> None:
         """Put these in the place of all there are."""
         body = rules.text
         told = {**rules.headers, **await checked(body, "md5"), "content-type": "application/xml"}
@@ -272,10 +278,10 @@ class S3Bucket:
 
     # One exchange
 
-    async def _asked(self, call: Call) -> Asked:
+    async def _asked(self, call: Call) -> StoreExchange:
         credentials = await self._credentials.current()
         request = partial(self._request, call, credentials)
-        return self._exchanges.ask(request, partial(refusal_of, call))
+        return StoreExchange(self._exchanges, request, partial(refusal_of, call))
 
     async def _done(self, call: Call, most: int = MOST_TOLD) -> bytes:
         async with await self._asked(call) as answer:

@@ -7,7 +7,7 @@ from awscrt.checksums import crc64nvme
 
 from pannier_gateway.errors import Damaged
 from pannier_gateway.stores.base import Buffer, Record
-from pannier_gateway.stores.exchanging import Asked
+from pannier_gateway.stores.exchanging import StoreExchange
 from pannier_gateway.stores.s3.bodies import encoded
 from pannier_gateway.stores.s3.bucket import Headers, S3Bucket
 from pannier_gateway.stores.s3.metadata import stored_object
@@ -26,7 +26,7 @@ class S3Object:
     def place(self) -> str:
         return self._bucket.place
 
-    async def get(self, headers: Headers) -> Asked:
+    async def get(self, headers: Headers) -> StoreExchange:
         return await self._bucket.read(self._key, headers)
 
     async def head(self) -> Answer:

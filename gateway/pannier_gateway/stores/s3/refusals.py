@@ -13,12 +13,12 @@ from pannier_gateway.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from pannier_gateway.stores.exchanging import Tongue
+from pannier_gateway.stores.exchanging import Dialect
 from pannier_gateway.stores.s3.answers import Refusal
 
 KEY = "check the Bucket's credentials (s3.auth)"
 WHERE = "check s3.bucket, s3.region and endpoints"
-S3 = Tongue("S3", WHERE)
+S3 = Dialect("S3", WHERE)
 
 DAMAGED = ("BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest", "IncompleteBody")
 ADVICE = {

@@ -31,7 +31,7 @@ from pannier_gateway.errors import (
 from pannier_gateway.ranges import EVERYTHING, RangeSpec
 from pannier_gateway.stores.base import Draft, Listing, Page, Record, Source
 from pannier_gateway.stores.provision import Kept, Provision
-from pannier_gateway.stores.remote import AT_ONCE, RemoteOpening
+from pannier_gateway.stores.remote import AT_ONCE, RemoteOpening, all_of
 from pannier_gateway.stores.s3.bodies import Body, checksum_of, size_of
 from pannier_gateway.stores.s3.bucket import Headers, S3Bucket, Unmet
 from pannier_gateway.stores.s3.keys import stored
@@ -71,8 +71,8 @@ class S3Store:
     def __init__(
         self,
         bucket: S3Bucket,
-        traits: "Found",
-        rules: "Rules",
+        traits: Found,
+        rules: Rules,
         provision: Provision,
         clock: Clock = system_clock,
     ) -> None:
@@ -265,8 +265,11 @@ class S3Store:
     async def _rewrite(
         self, found: Stored, key: str, headers: dict[str, str], traits: Traits
     ) -> None:
-        async with await self._bucket.read(key, {"if-match": found.tag}) as answer:
-            body = await answer.whole(AT_ONCE)
+        """Put the same bytes once more. Raises Damaged for what are others by now."""
+        remote = S3Object(found.record.path, key, self._bucket)
+        async with await remote.get({"if-match": found.tag}) as answer:
+            body = await all_of(answer, found.record.size)
+        remote.check(answer, body)
         await self._bucket.put(key, body, headers, traits.checksum)
 
     # Looking

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import NamedTuple
 
 from pannier_gateway.stores.base import Buffer, Record
-from pannier_gateway.stores.exchanging import Asked
+from pannier_gateway.stores.exchanging import StoreExchange
 from pannier_gateway.stores.upstream.server import Headers, Server
 from pannier_gateway.upstream.connection import Answer
 
@@ -29,7 +29,7 @@ class UpstreamObject:
     def place(self) -> str:
         return self._server.place
 
-    async def get(self, headers: Headers) -> Asked:
+    async def get(self, headers: Headers) -> StoreExchange:
         return self._server.ask("GET", self._target, {**self._words.headers, **headers})
 
     async def head(self) -> Answer:

@@ -20,10 +20,10 @@ from pannier_gateway.errors import (
     StoreUnavailable,
     TooLarge,
 )
-from pannier_gateway.stores.exchanging import Tongue
+from pannier_gateway.stores.exchanging import Dialect
 from pannier_gateway.stores.remote import NoSuchRange
 
-OBJECTSTORE = Tongue("an objectstore", "check endpoints")
+OBJECTSTORE = Dialect("an objectstore", "check endpoints")
 TOKEN = "check upstream.tokenSecretRef, and what the server lets it do"
 USECASE = "declare the usecase there too, under the same name, or check endpoints"
 

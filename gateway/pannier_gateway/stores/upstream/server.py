@@ -8,7 +8,7 @@ from pannier_gateway.errors import ObjectExpired, ObjectNotFound, PannierError
 from pannier_gateway.stores import records
 from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.connecting import Entrance
-from pannier_gateway.stores.exchanging import Asked, Exchanges, Refused, expecting
+from pannier_gateway.stores.exchanging import Exchanges, Refused, StoreExchange, expecting
 from pannier_gateway.stores.provision import Endpoints
 from pannier_gateway.stores.upstream.refusals import OBJECTSTORE, refused
 from pannier_gateway.upstream.connection import Answer, Patience
@@ -54,14 +54,14 @@ class Server:
         target: str,
         headers: Headers = NO_HEADERS,
         body: Buffer | Streamed = b"",
-    ) -> Asked:
+    ) -> StoreExchange:
         """One request; its answer, if that is a success."""
         told = {**self._authorization.headers(), **headers}
 
         def request(host: str) -> Request:
             return Request(method, target, [("host", host), *told.items()], body, expecting(body))
 
-        return self._exchanges.ask(request, partial(refusal_of, target))
+        return StoreExchange(self._exchanges, request, partial(refusal_of, target))
 
     def pieces(self, answer: Answer) -> AsyncGenerator[Buffer, None]:
         """The body of an answer."""
