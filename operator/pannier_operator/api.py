@@ -127,4 +127,9 @@ def resource_of(manifest: Json) -> Resource:
     return _BY_KIND[manifest["kind"]]
 
 
+def unchanged(version: str) -> Json:
+    """An operation of a JSON patch that keeps the others from an object that has changed since."""
+    return {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+
+
 _BY_KIND = {each.kind: each for each in (USECASES, BUCKETS, CONFIG_MAPS, EVENTS, LEASES)}

@@ -22,7 +22,7 @@ from pannier_operator.metrics import ApiMetrics
 from pannier_operator.pace import Gate
 from pannier_operator.unusable import Unusable
 
-PAGE = 500  # objects per page of a list
+PAGE = 200  # objects per page of a list: each may have 256 KiB of annotations alone
 TIMEOUT_SECONDS = 30
 LONGEST_WAIT_SECONDS = 120.0  # whatever a Retry-After asks for
 _JSON = "application/json"

@@ -14,7 +14,7 @@ import aiohttp
 import kopf
 
 from pannier_operator.api import CONFIG_MAPS
-from pannier_operator.cluster import PLAIN, Access
+from pannier_operator.cluster import PAGE, PLAIN, Access
 from pannier_operator.pace import Backoff
 from pannier_operator.world import CONFIG_SELECTOR, KINDS
 
@@ -140,7 +140,7 @@ def settings() -> kopf.OperatorSettings:
     found.watching.connect_timeout = 10
     found.watching.inactivity_timeout = SILENCE_SECONDS
     found.watching.reconnect_backoff = 1
-    found.watching.chunk_size = 500
+    found.watching.chunk_size = PAGE
     found.watching.label_selectors[CONFIG_MAPS.version, CONFIG_MAPS.plural] = CONFIG_SELECTOR
     found.queueing.idle_timeout = 0.2  # a task for each object ends then
     found.queueing.exit_timeout = WATCH_ENDS_SECONDS

@@ -6,7 +6,15 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from pannier_operator.api import BUCKETS, USECASES, Cluster, ClusterError, Json, Refused
+from pannier_operator.api import (
+    BUCKETS,
+    USECASES,
+    Cluster,
+    ClusterError,
+    Json,
+    Refused,
+    unchanged,
+)
 from pannier_operator.world import Metadata
 
 log = logging.getLogger("pannier.operator")
@@ -26,7 +34,7 @@ def mended(bucket: Metadata, in_use: bool) -> list[Json]:
     others = [each for each in bucket.finalizers if each != FINALIZER]
     finalizers = [*others, FINALIZER] if in_use else others
     return [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": bucket.resource_version},
+        unchanged(bucket.resource_version),
         {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
     ]
 

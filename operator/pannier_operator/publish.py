@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from pannier_gateway.config.model import GatewayConfig
 from pannier_operator import configmap, protection
-from pannier_operator.api import BUCKETS, Cluster, ClusterError, Json, Refused
+from pannier_operator.api import BUCKETS, Cluster, ClusterError, Json, Refused, unchanged
 from pannier_operator.conditions import Reason, foreign, same
 from pannier_operator.events import event, nearly_full
 from pannier_operator.plan import Plan, Planned
@@ -87,17 +87,21 @@ class Publisher:
         if (failure := too_large(config)) is not None:
             return Published(before, failure=failure)
         try:
-            manifest = configmap.manifest(view.namespace, config, view.config_map)
-            written = await self._cluster.apply(manifest)
+            await self._write_config(view, config)
         except ClusterError as error:
             return Published(before, failure=_failure(error), error=error)
+        return Published(config, written=True)
+
+    async def _write_config(self, view: View, config: GatewayConfig) -> None:
+        """The ConfigMap, and an Event where its room runs out. Raises ClusterError."""
+        manifest = configmap.manifest(view.namespace, config, view.config_map)
+        written = await self._cluster.apply(manifest)
         self._wrote(written)
         fields = {"namespace": view.namespace, "generation": config.generation}
         log.info("configuration written", extra=fields)
         if configmap.fills_up(view.config_map, config):
             size = configmap.size(config)
             await self._report(nearly_full(written, size, self._instance, self._now()))
-        return Published(config, written=True)
 
     def told(self, plan: Plan, published: Published) -> list[Told]:
         """What the status of each resource should be, now that `published` is what it is."""
@@ -154,7 +158,7 @@ class Publisher:
         except Refused as refusal:
             if not refusal.misshapen:
                 raise
-        operations = [_unchanged(version), {"op": "add", "path": "/status", "value": after}]
+        operations = [unchanged(version), {"op": "add", "path": "/status", "value": after}]
         return await self._cluster.patch(_named(seen), operations, "/status")
 
     async def _report(self, news: Json) -> None:
@@ -224,12 +228,7 @@ def _named(seen: Seen, **metadata: object) -> Json:
 def _without(fields: Iterable[str], version: str) -> list[Json]:
     """A JSON patch that takes `fields` off a status that is still as it was."""
     removals: list[Json] = [{"op": "remove", "path": f"/status/{field}"} for field in fields]
-    return [_unchanged(version), *removals]
-
-
-def _unchanged(version: str) -> Json:
-    """The operation that lets the others be, if the object is not as it was."""
-    return {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+    return [unchanged(version), *removals]
 
 
 def is_moot(error: ClusterError) -> bool:

@@ -99,6 +99,7 @@ class Survey:
             await self._until_due()
 
     async def _until_due(self) -> None:
+        """Until `resync` seconds are over, or a moment after a watch has begun."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._resync * random.uniform(0.9, 1.1)):
                 await self._relisted.wait()

@@ -42,6 +42,11 @@ class Metadata(Struct, frozen=True, rename="camel"):
     creation_timestamp: str = ""
     deletion_timestamp: str | None = None
     finalizers: tuple[str, ...] = ()
+
+
+class _Marked(Metadata, frozen=True):
+    """Read of ConfigMaps alone: annotations may have 256 KiB, and not of each is there room."""
+
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 
@@ -52,6 +57,10 @@ class _Object(Struct, frozen=True):
     metadata: Metadata
     spec: object = None
     status: object = None
+
+
+class _ConfigMap(Struct, frozen=True):
+    metadata: _Marked
     data: dict[str, str] = {}
 
 
@@ -171,17 +180,17 @@ class World:
             if refusal.status == 404:
                 return view
             raise
-        return replace(view, config_map=_config_map(msgspec.convert(found, _Object)))
+        return replace(view, config_map=_config_map(msgspec.convert(found, _ConfigMap)))
 
     async def _views(self, scopes: Iterable[str | None]) -> dict[str, View]:
-        usecases, buckets, config_maps = list[Seen](), list[Seen](), list[_Object]()
+        usecases, buckets, config_maps = list[Seen](), list[Seen](), list[_ConfigMap]()
         for scope in scopes:
             # in this order, so that a Usecase that is listed finds a Bucket made just before it
             usecases += [each async for each in self._listed(USECASES, scope)]
             buckets += [each async for each in self._listed(BUCKETS, scope)]
             pages = self._cluster.pages(CONFIG_MAPS, scope, CONFIG_SELECTOR)
-            config_maps += [msgspec.convert(it, _Object) async for page in pages for it in page]
-        listed: list[Seen | _Object] = [*usecases, *buckets, *config_maps]
+            config_maps += [msgspec.convert(it, _ConfigMap) async for page in pages for it in page]
+        listed: list[Seen | _ConfigMap] = [*usecases, *buckets, *config_maps]
         for each in listed:  # at the end: of a list that broke off nothing is known
             self._note(each.metadata.uid, each.metadata.resource_version)
         return _by_namespace(usecases, buckets, config_maps)
@@ -264,7 +273,7 @@ def _status(found: object) -> Json:
 
 
 def _by_namespace(
-    usecases: list[Seen], buckets: list[Seen], config_maps: list[_Object]
+    usecases: list[Seen], buckets: list[Seen], config_maps: list[_ConfigMap]
 ) -> dict[str, View]:
     parts: dict[str, _Parts] = {}
     for each in usecases:
@@ -291,7 +300,7 @@ class _Parts(Struct):
         )
 
 
-def _config_map(found: _Object) -> ConfigMap:
+def _config_map(found: _ConfigMap) -> ConfigMap:
     return ConfigMap(
         uid=found.metadata.uid,
         resource_version=found.metadata.resource_version,

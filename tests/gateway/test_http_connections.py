@@ -150,6 +150,21 @@ async def test_who_stays_to_read_is_asked_to_and_answered(monkeypatch: pytest.Mo
             assert await asyncio.to_thread(wire.rest) == b""
 
 
+async def test_who_speaks_http_1_0_hears_nothing_before_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "LOOK_SECONDS", 0.02)
+    stuck = Stuck()
+    async with serving(stuck) as url:
+        with Wire(url) as wire:
+            wire.send(head("GET", PATH).replace(b"HTTP/1.1", b"HTTP/1.0"))
+            wire.sock.shutdown(SHUT_WR)
+
+            await asyncio.sleep(0.06)  # in which others are asked whether they are there
+            stuck.go_on.set()
+            assert (await asyncio.to_thread(wire.answer)).status == 404
+
+
 def test_what_ends_within_a_body_is_refused_and_what_came_before_it_answered(
     wire: Wire, plain: str
 ) -> None:

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from support.apiproxy import Proxy, running_proxy
-from support.cluster import ControlPlane
+from support.cluster import ADMIN, ControlPlane
 from support.operators import Place
 
 
@@ -36,3 +37,9 @@ def proxy(control_plane: ControlPlane) -> Iterator[Proxy]:
     """A way to the API server; nothing goes wrong on it yet."""
     with running_proxy(control_plane) as started:
         yield started
+
+
+@pytest.fixture
+def way(proxy: Proxy, control_plane: ControlPlane) -> Path:
+    """A kubeconfig of an administrator who goes through the proxy."""
+    return proxy.kubeconfig(control_plane.tokens[ADMIN])

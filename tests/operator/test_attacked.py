@@ -1,6 +1,7 @@
 """Whatever others do to its resources, the operator ends in the right state, and comes to rest."""
 
 import copy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,6 @@ pytestmark = pytest.mark.cluster
 
 MERGE = "application/merge-patch+json"
 READY = ("True", "Ready")
-
-
-@pytest.fixture
-def way(proxy: Proxy, place: Place) -> Path:
-    """The administrator's way through the proxy."""
-    return proxy.kubeconfig(place.plane.tokens[ADMIN])
 
 
 def rewrite_status(place: Place, name: str, status: Json) -> None:
@@ -128,7 +123,7 @@ def test_what_is_older_than_its_schema_is_made_good_and_disturbs_nobody(tmp_path
 
         with working(plane.kubeconfig, resync=1.0):
             for name in (*GARBAGE, "attachments"):
-                eventually(lambda name=name: is_told(place, name), 40)
+                eventually(partial(is_told, place, name), 40)
                 assert place.is_ready("Usecase", name) == READY
             assert place.config.usecases.keys() == {*GARBAGE, "attachments"}
 

@@ -8,7 +8,7 @@ import pytest
 from pannier_operator.protection import FINALIZER
 from pannier_operator.reconcile import IN_TURN
 from support.apiproxy import Cut, Lose, Pass, Proxy, Refuse, Rule, Stall
-from support.cluster import ADMIN, ControlPlane, running_control_plane
+from support.cluster import ControlPlane, running_control_plane
 from support.manifests import bucket, usecase
 from support.operators import Json, Place, Working, eventually, logged, process, working
 
@@ -16,12 +16,6 @@ pytestmark = pytest.mark.cluster
 
 KINDS = ("Usecase", "Bucket")
 WRITES = {"create", "update", "patch", "delete"}
-
-
-@pytest.fixture
-def way(proxy: Proxy, place: Place) -> Path:
-    """The administrator's way through the proxy."""
-    return proxy.kubeconfig(place.plane.tokens[ADMIN])
 
 
 def writes(proxy: Proxy) -> int:
@@ -80,9 +74,7 @@ def at_rest(operator: Working) -> bool:
         operator.metric("pannier_operator_reconciles_total", result=result)
         for result in ("unchanged", "changed")
     )
-    waiting = operator.metric("pannier_operator_queue_depth")
-    active = operator.metric("pannier_operator_reconciles_active")
-    return done > 0 and waiting == active == 0
+    return done > 0 and operator.is_idle
 
 
 def test_what_happens_while_everything_is_listed_is_not_missed(
@@ -369,14 +361,14 @@ def test_a_start_lists_everything_once_when_its_watches_have_begun(
 
 
 def test_what_changes_does_not_wait_for_the_statuses_of_other_namespaces(
-    control_plane: ControlPlane, proxy: Proxy
+    control_plane: ControlPlane, proxy: Proxy, way: Path
 ) -> None:
     places = [Place(control_plane, control_plane.create_namespace()) for _ in range(5)]
     for each in places:
         each.apply(bucket(), usecase())
     stuck = proxy.on(Rule(Pass(seconds=60), verb="patch", resource="usecases/status"))
     namespaces = tuple(each.namespace for each in places)
-    with working(proxy.kubeconfig(control_plane.tokens[ADMIN]), namespaces=namespaces):
+    with working(way, namespaces=namespaces):
         eventually(lambda: stuck.matched == IN_TURN)  # and so are all that take turns
 
         for each in places[IN_TURN:]:

@@ -1,12 +1,14 @@
 """What is missed where kopf watches, or takes for its own, is nothing: gaps, and finalizers."""
 
+from pathlib import Path
+
 import pytest
 from aiohttp import web
 
 from pannier_operator.api import FIELD_MANAGER
 from pannier_operator.handlers import settings
 from support.apiproxy import Cut, Exchange, Pass, Proxy, Refuse, Rule
-from support.cluster import ADMIN, Refused
+from support.cluster import Refused
 from support.manifests import bucket, usecase
 from support.operators import Place, Working, eventually, working
 
@@ -25,14 +27,14 @@ def come_to_rest(place: Place, operator: Working) -> None:
     """All is written, and nothing more is to be looked at: that would find what is deleted."""
     eventually(lambda: place.is_ready("Usecase", "deleted") == ("True", "Ready"))
     eventually(lambda: place.is_ready("Bucket", "main")[0] == "True")
-    eventually(lambda: operator.metric("pannier_operator_queue_depth") == 0)
-    eventually(lambda: operator.metric("pannier_operator_reconciles_active") == 0)
+    eventually(lambda: operator.is_idle)
 
 
-def test_what_is_deleted_before_the_first_watch_begins_goes(place: Place, proxy: Proxy) -> None:
+def test_what_is_deleted_before_the_first_watch_begins_goes(
+    place: Place, proxy: Proxy, way: Path
+) -> None:
     place.apply(bucket(), usecase(), usecase("deleted"))
     proxy.on(Rule(WatchesBeginLate(), verb="list", resource="usecases"))
-    way = proxy.kubeconfig(place.plane.tokens[ADMIN])
     with working(way, namespaces=(place.namespace,)) as operator:
         come_to_rest(place, operator)
 
@@ -41,9 +43,10 @@ def test_what_is_deleted_before_the_first_watch_begins_goes(place: Place, proxy:
         eventually(lambda: place.config.usecases.keys() == {"attachments"})
 
 
-def test_what_is_deleted_before_a_watch_begins_anew_goes(place: Place, proxy: Proxy) -> None:
+def test_what_is_deleted_before_a_watch_begins_anew_goes(
+    place: Place, proxy: Proxy, way: Path
+) -> None:
     place.apply(bucket(), usecase(), usecase("deleted"))
-    way = proxy.kubeconfig(place.plane.tokens[ADMIN])
     with working(way, namespaces=(place.namespace,)) as operator:
         eventually(lambda: proxy.count("watch") >= 3)
         come_to_rest(place, operator)
@@ -61,13 +64,12 @@ def test_what_is_deleted_before_a_watch_begins_anew_goes(place: Place, proxy: Pr
     "finalizer", ["pannier.dev/unused", "kopf.zalando.org/KopfFinalizerMarker"]
 )
 def test_a_finalizer_of_somebody_else_stays_and_hides_no_news(
-    place: Place, proxy: Proxy, finalizer: str
+    place: Place, proxy: Proxy, way: Path, finalizer: str
 ) -> None:
     held = usecase()
     held["metadata"]["finalizers"] = [finalizer]
     place.apply(bucket(), held)
     refused = proxy.on(Rule(Refuse(403), verb="patch", path="/usecases/[^/]+$"))
-    way = proxy.kubeconfig(place.plane.tokens[ADMIN])
     with working(way, namespaces=(place.namespace,)):
         eventually(lambda: place.is_ready("Usecase", "attachments") == ("True", "Ready"))
         place.patch("Usecase", "attachments", spec={"suspend": "All"})

@@ -9,7 +9,6 @@ import pytest
 from pannier_operator import lease as module
 from pannier_operator.lease import Candidate, LeaseLost, LeaseName, may_take, taken
 from support.apiproxy import Proxy, Refuse, Rule, Stall
-from support.cluster import ADMIN
 from support.manifests import bucket, usecase
 from support.operators import Place, eventually, process, reached, working
 
@@ -88,9 +87,8 @@ async def test_the_next_leads_as_soon_as_the_first_is_done(place: Place) -> None
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("fault", [Refuse(503), Refuse(409), Stall()])
 async def test_who_cannot_renew_stops_before_another_may_begin(
-    place: Place, proxy: Proxy, fault: Refuse | Stall
+    place: Place, proxy: Proxy, way: Path, fault: Refuse | Stall
 ) -> None:
-    way = proxy.kubeconfig(place.plane.tokens[ADMIN])
     name = LeaseName(place.namespace, "operator")
     loop = asyncio.get_running_loop()
 

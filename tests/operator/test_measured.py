@@ -1,11 +1,11 @@
 """What a running operator tells Prometheus of its work, while it goes on and once it is done."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
 from support.apiproxy import Hold, Pass, Proxy, Rule
-from support.cluster import ADMIN
 from support.manifests import bucket, usecase
 from support.operators import Place, Working, eventually, working
 
@@ -16,10 +16,9 @@ PROGRAMMING = "pannier_operator_programming_duration_seconds"
 
 
 def test_work_is_timed_and_what_waits_for_it_grows_old(
-    place: Place, other: Place, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    place: Place, other: Place, proxy: Proxy, way: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pannier_operator.reconcile.WORKERS", 1)
-    way = proxy.kubeconfig(place.plane.tokens[ADMIN])
     over = threading.Event()
     with working(way, namespaces=(place.namespace, other.namespace)) as operator:
         eventually(lambda: operator.metric("pannier_operator_world_listed_timestamp_seconds"))
@@ -41,12 +40,10 @@ def test_work_is_timed_and_what_waits_for_it_grows_old(
 
 
 def test_what_had_to_be_done_anew_is_timed_from_the_first_news_of_it(
-    place: Place, proxy: Proxy
+    place: Place, proxy: Proxy, way: Path
 ) -> None:
     over = threading.Event()
-    with working(
-        proxy.kubeconfig(place.plane.tokens[ADMIN]), namespaces=(place.namespace,)
-    ) as operator:
+    with working(way, namespaces=(place.namespace,)) as operator:
         place.apply(bucket())
         eventually(lambda: place.is_ready("Bucket", "main"))
         eventually(lambda: operator.is_idle)

@@ -7,7 +7,6 @@ import pytest
 
 from pannier_operator.api import FIELD_MANAGER
 from support.apiproxy import Proxy
-from support.cluster import ADMIN
 from support.manifests import bucket, manifest, placed, usecase
 from support.operators import Json, Place, eventually, working
 
@@ -20,11 +19,6 @@ THEIRS = {
     "message": "looks good",
     "lastTransitionTime": "2026-01-01T00:00:00Z",
 }
-
-
-@pytest.fixture
-def way(proxy: Proxy, place: Place) -> Path:
-    return proxy.kubeconfig(place.plane.tokens[ADMIN])
 
 
 def owned(found: Json) -> set[tuple[str, str]]:

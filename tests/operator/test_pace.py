@@ -10,7 +10,6 @@ import pytest
 from pannier_operator.api import ClusterError, Refused, Unreachable
 from pannier_operator.pace import IN_FLIGHT, Backoff, Gate, Tokens
 from support.apiproxy import Note, Proxy, Rule
-from support.cluster import ADMIN
 from support.manifests import bucket, usecase
 from support.operators import Place, eventually, process
 
@@ -163,13 +162,12 @@ def patient(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.cluster
 def test_an_operator_writes_no_faster_than_it_is_told_to(
-    place: Place, proxy: Proxy, tmp_path: Path
+    place: Place, proxy: Proxy, way: Path, tmp_path: Path
 ) -> None:
     noted = Note()
     for verb in ("create", "patch"):
         proxy.on(Rule(noted, verb=verb))
     place.apply(bucket(), *(usecase(f"use-{number:02}") for number in range(20)))
-    way = proxy.kubeconfig(place.plane.tokens[ADMIN])
 
     with process(way, tmp_path / "log", f"--namespace={place.namespace}", "--write-rate=5"):
         eventually(lambda: all(each["status"] for each in place.found("Usecase").values()), 30)

@@ -1,12 +1,12 @@
 """Two operators in one place, one of them late: what it writes never overtakes newer news."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
 from pannier_gateway.config import model
 from support.apiproxy import Hold, Proxy, Rule
-from support.cluster import ADMIN
 from support.manifests import bucket, usecase
 from support.operators import Json, Place, eventually, working
 
@@ -16,10 +16,12 @@ SUSPENDED = ("None", "Writes", "All")  # in this order
 
 
 @pytest.mark.parametrize("held", ["usecases/status", "configmaps"])
-def test_what_comes_late_takes_nobody_back(place: Place, proxy: Proxy, held: str) -> None:
+def test_what_comes_late_takes_nobody_back(
+    place: Place, proxy: Proxy, way: Path, held: str
+) -> None:
     here = {"namespaces": (place.namespace,)}
     over = threading.Event()
-    with working(proxy.kubeconfig(place.plane.tokens[ADMIN]), **here) as late:
+    with working(way, **here) as late:
         place.apply(bucket(), usecase())
         eventually(lambda: place.is_ready("Usecase", "attachments") == ("True", "Ready"))
         eventually(lambda: late.is_idle)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 
+import msgspec
 import pytest
 
 from pannier_gateway.config import resources
@@ -126,6 +127,17 @@ async def test_a_status_that_no_schema_has_seen_counts_as_none(status: object) -
 
     assert seen.resource is not None
     assert seen.status == {}
+
+
+async def test_annotations_which_may_be_long_are_kept_of_config_maps_alone() -> None:
+    long, notes = usecase(), config_map("default")
+    long["metadata"] |= {"annotations": {"example.com/note": "of a usecase"}}
+    notes["metadata"] |= {"annotations": {"example.com/note": "of a ConfigMap"}}
+
+    kept = msgspec.json.encode(await World(Held(held(long), notes)).namespace("default"))
+
+    assert b"of a ConfigMap" in kept
+    assert b"of a usecase" not in kept
 
 
 async def test_late_news_of_what_was_listed_or_written_is_none() -> None:

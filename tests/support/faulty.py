@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import StoreBusy, StoreTimedOut, StoreUnavailable
 from pannier_gateway.ranges import EVERYTHING, RangeSpec
-from pannier_gateway.resilience.hedge import Late
+from pannier_gateway.resilience.alarm import Late
 from pannier_gateway.stores.base import Draft, Listing, Page, Reading, Record, Source, Store
 from pannier_gateway.upstream.errors import (
     AnswerCut,

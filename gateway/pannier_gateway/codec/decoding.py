@@ -64,7 +64,7 @@ class Decoding(Stream):
 
     def __init__(
         self,
-        stored: AsyncIterator[bytes | memoryview],
+        stored: AsyncGenerator[bytes | memoryview, None],
         limit: int,
         workers: Workers,
         *,
@@ -72,10 +72,16 @@ class Decoding(Stream):
         foreign: bool = False,
     ) -> None:
         super().__init__(self._decode(stored))
+        self._stored = stored
         self._limit = limit
         self._exact = exact
         self._room = ORDINARY if foreign else READING
         self._workers = workers
+
+    async def aclose(self) -> None:
+        """And what is read from, which may hold a connection."""
+        await super().aclose()
+        await self._stored.aclose()
 
     async def _decode(
         self, stored: AsyncIterator[bytes | memoryview]

@@ -60,7 +60,7 @@ class Standing(Generic[E]):
         self.in_flight = 0
         self.waiting: dict[Picked[E], float] = {}  # since when each awaits a first byte, in order
         self.answered_at = 0.0
-        self.asked_since = inf  # since when somebody has been waiting after that
+        self.asked_since = inf  # when somebody asked after that first, even who has left again
         self.swallowed = 0  # probes since then
         self._cost = FIRST_GUESS
         self._at = 0.0
@@ -70,14 +70,18 @@ class Standing(Generic[E]):
 
     def cost(self, now: float) -> float:
         """Seconds to the first byte, as it looks now; nobody is remembered as slow forever."""
-        cost = self._cost * self._left(now)
-        for since in self.waiting.values():
-            return max(cost, now - since)
-        return cost
+        return max(self._cost * self._left(now), self._waited(now))
 
     def silent(self, now: float) -> bool:
-        """Whether it leaves somebody waiting, and has answered nobody since."""
-        return bool(self.waiting) and now - self.asked_since >= SILENT_SECONDS
+        """Whether it leaves somebody waiting, and has answered nobody for a while.
+
+        Who asked has not been there all that time: reads that are late leave.
+        """
+        return self._waited(now) > FIRST_GUESS and now - self.asked_since >= SILENT_SECONDS
+
+    def _waited(self, now: float) -> float:
+        """Seconds, by whoever waits longest."""
+        return now - next(iter(self.waiting.values()), now)
 
     def heard_of(self, now: float) -> None:
         self.answered_at, self.swallowed = now, 0

@@ -38,8 +38,10 @@ class RetryBudget:
         if self.coins < CAPACITY:
             self.coins += 1
 
-    def take(self, kind: str) -> bool:
-        """Pay for a retry of this kind; False where that can't be afforded."""
+    def take(self, kind: str | None) -> bool:
+        """Pay for a retry of this kind, None: a free one; False where that can't be afforded."""
+        if kind is None:
+            return True
         now = self._now()
         cost = COSTS[kind]
         allowed = RATIO * self._requests.sum(now) + FLOOR
@@ -50,6 +52,6 @@ class RetryBudget:
         return True
 
     def give_back(self, kind: str | None) -> None:
-        """The retry went well; None: it had cost nothing."""
+        """The retry went well, or was not made; None: it had cost nothing."""
         if kind is not None:
             self.coins = min(CAPACITY, self.coins + COSTS[kind])

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.resilience.failures import judge
-from pannier_gateway.resilience.hedge import MOST_EXTRA_TRIES, Hedging, Lane, failed_in_passing
+from pannier_gateway.resilience.hedging import MOST_EXTRA_TRIES, Hedging, Lane, failed_in_passing
 from pannier_gateway.stores.around import StoreAround
 from pannier_gateway.stores.base import Draft, Record, Source, Store
 
@@ -98,17 +98,14 @@ class Doubled(Generic[T]):
         try:
             stored = await self._stored
         except asyncio.CancelledError:
-            self.cancel()
+            for each in self._tries:
+                each.cancel()
             raise
         finally:
             self.settled = True
             hedging.settled()
         hedging.answered(self._lane, started)
         return stored
-
-    def cancel(self) -> None:
-        for each in self._tries:
-            each.cancel()
 
     def ring(self) -> None:
         """It is late: send it once more, if that may be."""
@@ -126,7 +123,7 @@ class Doubled(Generic[T]):
         self._tries[-1].add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[T]") -> None:
-        failed = task.cancelled() or task.exception() is not None
+        failed = task.cancelled() or task.exception() is not None  # looked at, or asyncio complains
         if self._stored.done():
             return
         if not failed:

@@ -90,6 +90,11 @@ def owed(policy: RetryPolicy, failure: Failure, spent: Spent) -> bool:
     return spent.free and (failure.unread or (failure.cut and policy.attempts > 1))
 
 
+def price(failure: Failure, spent: Spent) -> str | None:
+    """What the next try is paid for as; None: it is free, as the last was most likely not read."""
+    return None if failure.unread and spent.free else failure.kind
+
+
 def backoff(policy: RetryPolicy, tries: int, failure: Failure, chance: float) -> float:
     """Seconds: a random part of a time that doubles with every try."""
     busy = failure.kind == "busy"
@@ -99,8 +104,10 @@ def backoff(policy: RetryPolicy, tries: int, failure: Failure, chance: float) ->
     return float(min(cap, base * 2 ** (tries - 1)) * chance)
 
 
-def ended(error: PannierError) -> str:
+def ended(error: PannierError | None) -> str:
     """How a retry ended, as metrics name it: an answer that nobody wished for is one too."""
+    if error is None:
+        return "ok"
     return "answered" if judge(error).kind == "permanent" else "failed"
 
 
@@ -151,19 +158,15 @@ class Retrier:
             if refusal is not None:
                 self._count_refusal(operation, failure, refusal)
                 raise error
-            paid = not (failure.unread and free)
             counted = not owed(self.policy, failure, spent)
             tries, free = tries + counted, free and counted
             try:
                 done = await attempt()
             except PannierError as again:
-                self._count(operation, failure.reason, ended(again))
-                if isinstance(again, ClientError):  # that there is nothing is an answer
-                    self._budget.give_back(failure.kind if paid else None)
                 error = again
+                self._account(operation, failure, spent, error)
             else:
-                self._count(operation, failure.reason, "ok")
-                self._budget.give_back(failure.kind if paid else None)
+                self._account(operation, failure, spent, None)
                 return done
 
     async def _wait(self, failure: Failure, spent: Spent) -> str | None:
@@ -171,12 +174,24 @@ class Retrier:
         seconds = pause(self.policy, spent, failure, self.timing.chance())
         if isinstance(seconds, str):
             return seconds
-        free = failure.unread and spent.free
-        if not free and not self._budget.take(failure.kind):
+        paid = price(failure, spent)
+        if not self._budget.take(paid):
             return "no budget"
-        if seconds:
-            await self.timing.sleep(seconds)
+        try:
+            if seconds:
+                await self.timing.sleep(seconds)
+        except asyncio.CancelledError:  # whoever asked has left, and the store is spared the try
+            self._budget.give_back(paid)
+            raise
         return None
+
+    def _account(
+        self, operation: str, failure: Failure, spent: Spent, error: PannierError | None
+    ) -> None:
+        """Count a retry that ended with `error`; what was answered costs nothing."""
+        self._count(operation, failure.reason, ended(error))
+        if error is None or isinstance(error, ClientError):  # that there is nothing is an answer
+            self._budget.give_back(price(failure, spent))
 
     def _count_refusal(self, operation: str, failure: Failure, refusal: str) -> None:
         if failure.kind != "permanent":  # of those there was nothing to try again

@@ -27,7 +27,8 @@ from pannier_gateway.metrics import ResilienceMetrics
 from pannier_gateway.resilience.balance import Endpoints
 from pannier_gateway.resilience.budget import RetryBudget
 from pannier_gateway.resilience.concurrency import BodyBudget, LimitStore, Slots
-from pannier_gateway.resilience.hedge import HedgePolicy, HedgeStore, Hedging
+from pannier_gateway.resilience.hedge import HedgeStore
+from pannier_gateway.resilience.hedging import HedgePolicy, Hedging
 from pannier_gateway.resilience.lag import LagShedder
 from pannier_gateway.resilience.late import Ghosts, LateStore
 from pannier_gateway.resilience.replay import ReplayStore, Trying

@@ -56,7 +56,7 @@ class Refused(NamedTuple):
 
 
 class Exchanges:
-    """Those with one store; `at` names it at one of its entrances, or at all."""
+    """What all exchanges with one store share. `at` makes of an address what messages call it."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class StoreExchange:
         self._end(error)
 
     async def _turn_down(self, answer: Answer) -> None:
-        """Raises why it is none."""
+        """End the exchange, and raise why the answer is no success."""
         place = self._exchanges.at(self._pool)
         try:
             if answer.status >= 300:

@@ -18,14 +18,15 @@ from pannier_gateway.stores.base import Buffer, Record
 from pannier_gateway.upstream.connection import Answer
 
 AT_ONCE = 64 * 1024  # bytes up to which an answer is taken at once, and its connection given back
+MOST_DIGITS = 19  # of a size
 LAST = 64  # bytes at most that somebody looks at who looks at the end
 
 Headers = Mapping[str, str]
 Pieces = AsyncGenerator[Buffer, None]
 
 
-def anything(record: Record) -> None:
-    """Admit it."""
+def admit_all(record: Record) -> None:
+    """Refuse none."""
 
 
 class NoSuchRange(StoreMisanswered):
@@ -62,7 +63,7 @@ class RemoteObject(Protocol):
         ...
 
     def pieces(self, answer: Answer, size: int) -> Pieces:
-        """The body of an answer, in the words of a store; `size` is that of the whole object."""
+        """The body of an answer, with the errors of a store; `size` is that of the object."""
         ...
 
 
@@ -149,7 +150,8 @@ class RemoteReading:
         return None
 
     async def _end_with(self, span: Span) -> Buffer | None:
-        """The same, where it is the very end: who looks there goes on with what lies before it."""
+        """The same for the very end: who looks there goes on with what lies before it, so that
+        comes along."""
         size = self.record.size
         if span.stop != size or span.size > LAST:
             return None
@@ -159,8 +161,8 @@ class RemoteReading:
         return self._found(span)
 
     async def _asked_for(self, span: Span) -> Pieces:
-        """A span of this very version; all of it in words that checksums are told to. Raises
-        ObjectReplaced."""
+        """A span of this very version. All of it is asked for without a range: only then is there
+        a checksum to look at. Raises ObjectReplaced."""
         everything = span.size == self.record.size
         wanted = EVERYTHING if everything else RangeSpec(span.start, span.stop - 1)
         try:
@@ -208,7 +210,7 @@ class RemoteOpening:
         self,
         find: Callable[[], Awaitable[RemoteObject]],
         ahead: RangeSpec,
-        admit: Callable[[Record], None] = anything,
+        admit: Callable[[Record], None] = admit_all,
     ) -> None:
         self._find = find
         self._ahead = ahead
@@ -275,6 +277,13 @@ async def cut(incoming: Incoming, wanted: Span) -> Pieces:
             if not left:
                 return
     check_complete(left)
+
+
+def stated_size(headers: Headers) -> int | None:
+    """Bytes of the whole object, where an answer with these tells of them, in part or whole."""
+    total = headers.get("content-range", "").rpartition("/")[2]
+    size = total or headers.get("content-length", "")
+    return int(size) if size.isdecimal() and len(size) <= MOST_DIGITS else None
 
 
 async def all_of(answer: Answer, size: int) -> bytes:

@@ -15,7 +15,7 @@ MOST_HEADERS = 256
 MOST_DIGITS = 18  # of a length: what fits into 63 bits for sure
 NEVER_A_BODY = (204, 304)
 
-# possessive: a server that ends no line must not have us try each of its blanks twice
+# possessive (*+, ++): blanks that end no line would else cost the square of their number
 _TEXT = r"[\t -~\x80-\xff]*+"
 _STATUS = re.compile(rf"HTTP/1\.([01]) ([1-9][0-9]{{2}})(?: {_TEXT})?\r\n")
 _FIELD = re.compile(rf"^([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+({_TEXT})\r\n", re.MULTILINE)

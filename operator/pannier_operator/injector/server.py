@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from pannier_operator.api import ClusterError
+from pannier_operator.conditions import shortened
 from pannier_operator.injector import review
 from pannier_operator.injector.manifests import PATH
 from pannier_operator.injector.metrics import Metrics, Review
@@ -83,8 +84,9 @@ class Injector:
             operations = await self._operations(question)
         except Refused as refusal:
             counted.result = "denied"
-            log.info("pod denied", extra={"namespace": question.namespace, "why": str(refusal)})
-            return review.denied(question.uid, str(refusal))
+            why = shortened(str(refusal))  # it may repeat an annotation, which has room for 256 KiB
+            log.info("pod denied", extra={"namespace": question.namespace, "why": why})
+            return review.denied(question.uid, why)
         counted.result = "injected" if operations else "unchanged"
         return review.allowed(question.uid, operations)
 

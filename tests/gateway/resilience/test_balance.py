@@ -17,6 +17,7 @@ from pannier_gateway.errors import (
 )
 from pannier_gateway.resilience import balance
 from pannier_gateway.resilience.balance import (
+    FIRST_GUESS,
     PENALTY,
     SILENT_SECONDS,
     SWALLOWED,
@@ -385,6 +386,25 @@ async def test_one_that_answers_its_probe_is_waited_for() -> None:
     await settle()
 
     assert not waiting.done()
+    waiting.cancel()
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.1])
+async def test_one_that_was_left_long_ago_is_silent_only_if_it_is_still_waited_for(
+    seconds: float,
+) -> None:
+    trial = Swallowing("a", "b")
+    left = await trial.begin()
+    trial.time.seconds += 0.1
+    left.cancel()
+    await settle()
+    trial.picked(1)
+    waiting = await trial.begin()
+    trial.time.seconds += seconds
+
+    trial.picked(1)
+
+    assert trial.counted == ([("a", "opened")] if seconds > FIRST_GUESS else [])
     waiting.cancel()
 
 

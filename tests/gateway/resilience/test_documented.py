@@ -17,7 +17,7 @@ from pannier_gateway.resilience import (
     stack,
     waiting,
 )
-from pannier_gateway.resilience.hedge import HedgePolicy
+from pannier_gateway.resilience.hedging import HedgePolicy
 from pannier_gateway.resilience.resume import ResumePolicy
 from pannier_gateway.resilience.retry import RetryPolicy
 from pannier_gateway.resilience.spool import SpoolLimits

@@ -7,7 +7,7 @@ import pytest
 
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import PannierError, StoreRefused, StoreUnavailable
-from pannier_gateway.resilience.hedge import HedgePolicy, Hedging
+from pannier_gateway.resilience.hedging import HedgePolicy, Hedging
 from pannier_gateway.resilience.late import Doubled, Ghosts, LateStore
 from pannier_gateway.stores.base import Draft, Record, Source, Store
 from pannier_gateway.stores.memory import MemoryStore

@@ -1,5 +1,6 @@
 """Trying again."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -14,7 +15,7 @@ from pannier_gateway.errors import (
     StoreTimedOut,
     StoreUnavailable,
 )
-from pannier_gateway.resilience.budget import RetryBudget
+from pannier_gateway.resilience.budget import CAPACITY, RetryBudget
 from pannier_gateway.resilience.failures import Failure, judge
 from pannier_gateway.resilience.retry import (
     Retrier,
@@ -242,6 +243,23 @@ async def test_retries_end_with_the_budget() -> None:
     with pytest.raises(StoreTimedOut):
         await trial.store.head("k")
     assert trial.counted == [("head", "FirstByteTimedOut", "no budget")]
+
+
+async def test_whoever_leaves_before_a_retry_has_spent_nothing() -> None:
+    trial, asleep = Trial(unreachable()), asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        asleep.set()
+        await asyncio.Event().wait()
+
+    trial.retrier.timing = trial.retrier.timing._replace(sleep=sleep)
+    task = asyncio.create_task(trial.store.open("k").__aenter__())
+    await asleep.wait()
+    while_asleep = trial.budget.coins
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert while_asleep < trial.budget.coins == CAPACITY
 
 
 async def test_a_policy_may_change_between_two_requests() -> None:

@@ -1,9 +1,10 @@
 """Uploads in parts, of which some fail or lose their answers: only those are sent again."""
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.errors import PreconditionFailed, StoreRefused, StoreUnavailable
 from pannier_gateway.metrics import ResilienceMetrics
+from pannier_gateway.resilience.hedging import HedgePolicy
 from pannier_gateway.resilience.retry import Timing
 from pannier_gateway.resilience.stack import Resilience, Shared
 from pannier_gateway.stores.base import Attributes, Buffer, Draft, Store
@@ -30,7 +32,7 @@ CREATE = Conditions(if_none_match=("*",))
 EVERY = ["begin_upload", "upload_part", "end_upload"]
 
 
-def around(bucket: S3Bucket) -> Store:
+def around(bucket: S3Bucket, hedging: HedgePolicy | None = None) -> Store:
     """All of the resilience, for which no time passes."""
     time = VirtualTime()
     shared = Shared(
@@ -40,6 +42,7 @@ def around(bucket: S3Bucket) -> Store:
         timing=Timing(time.now, time.sleep),
     )
     resilience = Resilience("b", shared)
+    resilience.hedging.policy = hedging or resilience.hedging.policy
     store = store_of(bucket, VERSITYGW, given=resilience)
     return resilience.around(store, sends_parts_again=True)
 
@@ -102,6 +105,28 @@ async def test_nothing_is_left_behind(
     await put(around(bucket), "k", streamed(LONG, 1 << 20))
 
     assert unfinished_uploads(strict, bucket.name) == set()
+
+
+async def test_the_end_of_an_upload_is_asked_for_once_however_late(
+    bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at once make some engines forget for a moment what the first has made."""
+    impatient = HedgePolicy(floor=0.001, unknown=0.001, unknown_large=0.001, uploads=True)
+    ends, end_upload = 0, bucket.end_upload
+
+    async def late(*given: Any) -> None:
+        nonlocal ends
+        ends += 1
+        await asyncio.sleep(0.05)
+        await end_upload(*given)
+
+    monkeypatch.setattr(bucket, "end_upload", late)
+    store = around(bucket, impatient)
+
+    await put(store, "k", streamed(LONG, 1 << 20))
+
+    assert ends == 1
+    assert await read(store, "k") == LONG
 
 
 async def test_parts_that_arrived_are_not_sent_again(bucket: S3Bucket, troubled: Troubled) -> None:

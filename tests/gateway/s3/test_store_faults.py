@@ -233,7 +233,7 @@ async def test_a_deadline_is_not_moved_by_putting_other_bytes_in_their_place(
     reply: bytes, error: type[PannierError]
 ) -> None:
     looked, _, _ = found(b"bytes", OF_BYTES).rpartition(b"bytes")
-    with serving((looked, reply)) as server:
+    with serving((looked, reply, DONE)) as server:
         async with store_at(server) as store:
             with pytest.raises(error):
                 await store.touch("k", "e1", NOON * 2)

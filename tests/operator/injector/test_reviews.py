@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pannier_operator.api import Refused
+from pannier_operator.conditions import LONGEST_MESSAGE
 from pannier_operator.injector import certificate, mounts, review
 from pannier_operator.injector.certificate import Unreadable, pem, pem_of_key
 from pannier_operator.injector.manifests import PATH
@@ -137,6 +138,16 @@ async def test_a_pod_that_asks_for_the_impossible_is_denied_with_words() -> None
     assert (status, response["allowed"]) == (200, False)
     assert response["status"]["message"].startswith("annotation pannier.dev/port must be")
     assert injector.count("denied") == 1
+
+
+async def test_a_denial_does_not_repeat_all_of_an_annotation_without_end() -> None:
+    pod = {"metadata": {"annotations": {"pannier.dev/port": "9" * 200_000}}}
+    async with running(Listed()) as injector, client() as session:
+        _, text = await injector.post(session, sent(a_review(pod | {"spec": {"containers": []}})))
+
+    message = json.loads(text)["response"]["status"]["message"]
+    assert message.startswith("annotation pannier.dev/port must be")
+    assert len(message) == LONGEST_MESSAGE
 
 
 async def test_a_pod_of_the_system_is_not_even_looked_at() -> None:

@@ -32,7 +32,6 @@ class Refusal(Struct, frozen=True):
     status: int
     code: str
     message: str
-    endpoint: str = ""  # where the bucket is, if elsewhere
     wait: float | None = None  # seconds until it is worth asking again, where the store says so
 
 
@@ -95,7 +94,7 @@ def refusal(status: int, text: bytes) -> Refusal:
         return Refusal(status, "", bytes(text[:120]).decode(errors="replace").strip())
     if root.tag != "Error":
         return Refusal(status, "", f"<{root.tag}>")
-    return Refusal(status, said(root, "Code"), said(root, "Message"), said(root, "Endpoint"))
+    return Refusal(status, said(root, "Code"), said(root, "Message"))
 
 
 def error_inside(text: bytes) -> Refusal | None:

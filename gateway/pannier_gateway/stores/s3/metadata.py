@@ -20,7 +20,7 @@ from pannier.protocol.expiration import Policy
 from pannier_gateway.dates import parse_date
 from pannier_gateway.errors import BadRequest, Damaged
 from pannier_gateway.stores.base import Amount, Attributes, ETag, Moment, Record, is_etag
-from pannier_gateway.stores.s3.answers import MOST_DIGITS
+from pannier_gateway.stores.remote import stated_size
 
 META = "x-amz-meta-"
 OURS = "x-amz-meta-pannier"
@@ -187,11 +187,10 @@ def customs(headers: Mapping[str, str]) -> dict[str, str]:
 
 def size_of(path: str, headers: Mapping[str, str]) -> int:
     """Bytes of the whole object. Raises Damaged."""
-    total = headers.get("content-range", "").rpartition("/")[2]
-    size = total or headers.get("content-length", "")
-    if not size.isdecimal() or len(size) > MOST_DIGITS:
+    size = stated_size(headers)
+    if size is None:
         raise Damaged(f"the store does not tell the size of {path!r}")
-    return int(size)
+    return size
 
 
 def encoding_of(headers: Mapping[str, str]) -> str | None:

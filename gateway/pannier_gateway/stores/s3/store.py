@@ -208,7 +208,7 @@ class S3Store:
                 size += body.size
             ended = draft()
             finish = upload.finish if target.traits.complete else upload.finish_unguarded
-            await again(self._writing(target, record, finish).attempt, 0)
+            await again(self._writing(target, record, finish).attempt)
         record = replace(record, size=size)
         if ended.attributes == early:
             return record

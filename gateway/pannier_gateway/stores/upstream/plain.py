@@ -27,13 +27,13 @@ from pannier_gateway.stores.base import (
     encoded_etag,
     is_etag,
 )
+from pannier_gateway.stores.remote import stated_size
 from pannier_gateway.stores.upstream.reader import UpstreamReader
 from pannier_gateway.stores.upstream.targets import existing_target, target_of
 from pannier_gateway.upstream.connection import Answer
 from pannier_gateway.upstream.request import Streamed
 
 AS_STORED = {"accept-encoding": "zstd"}
-MOST_DIGITS = 19  # of a size
 
 
 class PlainStore(UpstreamReader):
@@ -89,7 +89,7 @@ class PlainStore(UpstreamReader):
             raise StoreMisanswered(f"{self._server.place}: {error}") from error
         if metadata.time_created is None:
             raise StoreMisanswered(f"{self._server.place} does not tell when {path!r} was written")
-        size = metadata.size if metadata.size is not None else stated_size(answer)
+        size = metadata.size if metadata.size is not None else stated_size(answer.headers)
         if size is None:
             raise StoreMisanswered(f"{self._server.place} does not tell the size of {path!r}")
         etag = etag_of(metadata, size)
@@ -136,10 +136,3 @@ def etag_of(metadata: Metadata, size: int) -> str:
         return f"{metadata.time_created:x}-{size:x}"
     suffix = encoded_etag("")
     return metadata.etag.removesuffix(suffix) if metadata.compression else metadata.etag
-
-
-def stated_size(answer: Answer) -> int | None:
-    """Bytes of the whole object, where the answer says so."""
-    total = answer.headers.get("content-range", "").rpartition("/")[2]
-    size = total or answer.headers.get("content-length", "")
-    return int(size) if size.isdecimal() and len(size) <= MOST_DIGITS else None
