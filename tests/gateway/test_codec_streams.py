@@ -331,13 +331,13 @@ async def test_a_reader_who_leaves_gives_back_the_room(executor: ThreadPoolExecu
 
 async def test_a_part_that_is_complete_closes_what_it_reads(executor: ThreadPoolExecutor) -> None:
     budget = MemoryBudget()
-    stored = arriving([zstd_bodies.bomb(100 * BLOCK)])
+    stored = arriving([zstd_bodies.bomb(100 * BLOCK), b"more"])
     bomb = Decoding(stored, 100 * BLOCK, Workers(executor, budget))
 
     assert await gathered(trimmed(bomb, 3, 4)) == bytes(4)
 
     assert budget.used == 0
-    assert stored.ag_frame is None
+    assert await anext(stored, None) is None
 
 
 class Recorded(ThreadPoolExecutor):

@@ -87,6 +87,23 @@ class Standing(Generic[E]):
         self.answered_at, self.swallowed = now, 0
         self.asked_since = now if self.waiting else inf
 
+    @property
+    def in_vain(self) -> bool:
+        """Whether nobody is to wait for it any more."""
+        return self.swallowed >= SWALLOWED
+
+    def swallow(self, now: float, chance: float) -> None:
+        """A probe has not been answered; after some it is left alone for longer and longer."""
+        self.swallowed += 1
+        if self.in_vain:
+            self.breaker.silent(now, chance)
+            self.tell_the_waiting(now)
+
+    def tell_the_waiting(self, now: float) -> None:
+        """Whoever has waited for long, or comes to, gives up if that is in vain."""
+        for picked, since in self.waiting.items():
+            picked.look_in(max(0.0, since + WAITED_SECONDS - now))
+
     def load(self, now: float) -> float:
         return self.cost(now) * (self.in_flight + 1)
 
@@ -135,7 +152,9 @@ class Endpoints(Generic[E]):
         if len(self.all) == 1 and self.all[0].breaker.state == "closed":
             return self.all[0]
         for each in self.all:
-            if each.breaker.due(now) and not self._swallowed(each, now):
+            if each.breaker.state == "probing" and each.breaker.due(now):
+                each.swallow(now, self.timing.chance())
+            if each.breaker.due(now):
                 each.breaker.probe(now)
                 self.count(each.name, "probed")
                 return each
@@ -143,12 +162,6 @@ class Endpoints(Generic[E]):
                 self._suspect(each, now)
         usable = [each for each in self.all if each.breaker.state == "closed"]
         return self._lighter(usable or self._trickle(now), now)
-
-    def _swallowed(self, endpoint: Standing[E], now: float) -> bool:
-        """Whether a probe is under way that need not be followed by another so soon."""
-        if endpoint.breaker.state != "probing":
-            return False
-        return swallow(endpoint, now, self.timing.chance())
 
     def _suspect(self, endpoint: Standing[E], now: float) -> None:
         """Leave it out, unless nobody else has answered either: then it is not the one."""
@@ -207,11 +220,10 @@ class Picked(Generic[E]):
             endpoint.breaker.succeeded(now)
             self._tell_of(before)
 
-    def give_up(self) -> None:
-        """Wait no longer: the block ends with StoreTimedOut."""
-        if self._task is not None and not self._waits_in_vain:
-            self._waits_in_vain = True
-            self._task.cancel()
+    def look_in(self, seconds: float) -> None:
+        """Wait no longer, if it is in vain by then: the block ends with StoreTimedOut."""
+        if self._task is not None and self._timer is None:
+            self._timer = self._task.get_loop().call_later(seconds, self._look)
 
     def __enter__(self) -> "Picked[E]":
         endpoint = self._endpoint
@@ -221,14 +233,16 @@ class Picked(Generic[E]):
             endpoint.asked_since = min(endpoint.asked_since, self._since)
             self._task = current_task()
             self._cancels = 0 if self._task is None else self._task.cancelling()
-            if endpoint.swallowed and self._task is not None:  # nobody else may come to ask
-                loop = self._task.get_loop()
-                self._timer = loop.call_later(WAITED_SECONDS, self._look)
+            if endpoint.swallowed:  # nobody else may come to ask
+                self.look_in(WAITED_SECONDS)
         return self
 
     def _look(self) -> None:
-        if self in self._endpoint.waiting and self._endpoint.swallowed >= SWALLOWED:
-            self.give_up()
+        self._timer = None
+        if self in self._endpoint.waiting and self._endpoint.in_vain and not self._waits_in_vain:
+            assert self._task is not None
+            self._waits_in_vain = True
+            self._task.cancel()
 
     def __exit__(
         self,
@@ -277,7 +291,7 @@ class Picked(Generic[E]):
         before = endpoint.breaker.state
         if before == "probing":
             endpoint.swallowed += 1
-            give_up_on(endpoint, now)
+            endpoint.tell_the_waiting(now)
         count = endpoint.breaker.cut if cut else endpoint.breaker.failed
         count(now, self._endpoints.timing.chance())
         self._tell_of(before)
@@ -289,7 +303,7 @@ class Picked(Generic[E]):
             now = self._ended()
             probed = endpoint.breaker.gave_up(self._since, now)
             if probed and now - self._since > FIRST_GUESS:
-                _ = swallow(endpoint, now, self._endpoints.timing.chance())
+                endpoint.swallow(now, self._endpoints.timing.chance())
             if now - self._since > endpoint.cost(now):
                 endpoint.observe(now - self._since, now)
 
@@ -302,25 +316,6 @@ class Picked(Generic[E]):
         if state != before:
             became = "closed" if state == "closed" else "opened"
             self._endpoints.count(self._endpoint.name, became)
-
-
-def swallow(endpoint: Standing[E], now: float, chance: float) -> bool:
-    """A probe of it has not been answered. Whether it has swallowed so many that it is left alone
-    for longer and longer, and not waited for."""
-    endpoint.swallowed += 1
-    if endpoint.swallowed < SWALLOWED:
-        return False
-    endpoint.breaker.silent(now, chance)
-    give_up_on(endpoint, now)
-    return True
-
-
-def give_up_on(endpoint: Standing[E], now: float) -> None:
-    """Tell whoever has waited for long, once it is known to be in vain."""
-    if endpoint.swallowed >= SWALLOWED:
-        for picked, since in list(endpoint.waiting.items()):
-            if now - since >= WAITED_SECONDS:
-                picked.give_up()
 
 
 def current_task() -> "asyncio.Task[object] | None":

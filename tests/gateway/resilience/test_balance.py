@@ -421,6 +421,25 @@ async def test_who_has_waited_but_a_moment_goes_on() -> None:
     second.cancel()
 
 
+async def test_who_has_waited_but_a_moment_waits_for_no_more_than_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trial = Swallowing("a", "b")
+    first = await trial.begin()
+    trial.leave_out()
+    second = await trial.begin()
+    began = trial.time.seconds
+    for _ in range(SWALLOWED - 1):
+        trial.probe()
+    monkeypatch.setattr(balance, "WAITED_SECONDS", 2 * (trial.time.seconds - began) + 0.05)
+    trial.probe()
+
+    async with asyncio.timeout(5):
+        for each in (first, second):
+            with pytest.raises(StoreTimedOut):
+                await each
+
+
 @pytest.mark.parametrize("names", ["a", "ab"])
 async def test_where_nobody_else_answers_it_is_not_the_one(names: str) -> None:
     trial = Swallowing(*names)
