@@ -8,9 +8,7 @@ from types import FrameType
 
 def main() -> int:
     """Run the gateway; 0 after an orderly end, 2 when it could not start."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, leave)  # until `serve` takes over: importing takes a while
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it would have read again is yet to be read
+    interrupts(lifecycle=sys.argv[1:2] == ["lifecycle"])
     try:
         from pannier_gateway.command import run
     except ModuleNotFoundError as error:
@@ -18,6 +16,14 @@ def main() -> int:
         print(f"pannier-gateway: {error.name} is missing; {hint}", file=sys.stderr)
         return 2
     return run()
+
+
+def interrupts(*, lifecycle: bool) -> None:
+    """What signals do from now on; a gateway heeds them in its own way once it serves."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_DFL if lifecycle else leave)
+    # what SIGHUP would have a gateway read again is yet to be read
+    signal.signal(signal.SIGHUP, signal.SIG_DFL if lifecycle else signal.SIG_IGN)
 
 
 def leave(_: int, __: FrameType | None) -> None:

@@ -2,7 +2,6 @@
 what has expired, shown or put in force for a set of manifests."""
 
 import asyncio
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,8 +30,6 @@ MARKS = {"missing": "+", "other": "~"}
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """The exit status, as `--help` tells it. Raises SettingsError and ConfigError."""
-    for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_DFL)
     settings = parse_lifecycle(arguments, environment)
     logs.configure("warning")
     source = source_of(settings.manifests, settings.config)

@@ -1,10 +1,12 @@
 """The command `pannier-operator`, also where what it needs is missing: then it says so."""
 
+import signal
 import sys
 
 
 def main() -> int:
     """Run the command; see `command.main` for what it returns."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # importing takes a while, and ends untold
     try:
         from pannier_operator import command
     except ModuleNotFoundError as error:

@@ -69,8 +69,9 @@ class Connection:
             else:
                 await _load(self._kubeconfig, settings)
         except (config.ConfigException, OSError) as error:
+            said = str(error).rstrip(".")
             raise Unusable(
-                f"no way to a cluster: {error}; give --kubeconfig or KUBECONFIG, or run in a pod"
+                f"no way to a cluster: {said}; give --kubeconfig or KUBECONFIG, or run in a pod"
                 " with a ServiceAccount"
             ) from error
         settings.client_session_kwargs = {"trust_env": False}  # each request would ask a thread

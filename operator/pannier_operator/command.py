@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import signal
 import sys
 from collections.abc import Coroutine, Sequence
 from itertools import chain
@@ -12,6 +13,7 @@ from typing import NoReturn
 
 import uvloop
 
+from pannier.version import __version__
 from pannier_gateway.config import crds, documents, model
 from pannier_gateway.config.problems import ConfigError
 from pannier_operator import logs
@@ -59,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="pannier-operator", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="turn resources into configuration", description=RUN)
     add_options(run)
@@ -104,6 +107,9 @@ def _injector(given: argparse.Namespace) -> int:
 def _worked(work: Coroutine[None, None, None], log_level: str) -> int:
     """Do it, and say what broke it off. Raises Unusable and OSError."""
     logs.configure(log_level)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # which asyncio puts its own in place of
     spare_the_collector()
     broken: BaseException | None = None
     try:

@@ -1,6 +1,7 @@
 """`pannier-gateway lifecycle`: what it says, what it writes, and its exit status."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from pannier_gateway.stores.s3.lifecycle import NO_RULES, Rules
 from pannier_gateway.stores.s3.traits import Traits
 from support import example
 from support.engines import make_bucket, versitygw
+from support.interrupts import interrupted
 from support.manifests import Json, bucket, placed, usecase
 from support.rulebook import Rulebook, rule
 
@@ -243,3 +245,9 @@ def test_help_names_it() -> None:
 
     assert "pannier-gateway lifecycle plan|apply" in told
     assert "exit status" in "".join(lifecycle("--help")[1])
+
+
+def test_what_was_interrupted_before_it_began_was_not_done() -> None:
+    plan = [sys.executable, "-m", "pannier_gateway", "lifecycle", "plan"]
+
+    assert interrupted(plan) == (-signal.SIGINT, "")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from pannier_gateway.config import crds
 from pannier_operator import command
 from pannier_operator.lease import LeaseName
 from pannier_operator.settings import Address, Settings, add_options, settings_of
+from support.interrupts import interrupted
 from support.manifests import Json, bucket, huge, placed, usecase
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
@@ -171,3 +173,9 @@ def test_more_than_a_config_map_holds_would_be_refused_where_it_is_and_nowhere_e
     assert "Usecase default/attachments: ConfigTooLarge: " in said
     assert "move usecases to another namespace" in said
     assert "Usecase calm/attachments: Ready: " in said
+
+
+def test_who_interrupts_an_import_sees_no_traceback() -> None:
+    check = [sys.executable, "-m", "pannier_operator", "check", str(QUICKSTART)]
+
+    assert interrupted(check) == (-signal.SIGINT, "")

@@ -20,9 +20,8 @@ def section(name: str) -> str:
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
     """Of each command."""
-    (found,) = (each.choices for each in command._parser()._actions if each.dest != "help")
-    assert isinstance(found, dict)
-    return found
+    found = (each.choices for each in command._parser()._actions)
+    return next(choices for choices in found if isinstance(choices, dict))
 
 
 def actions(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
