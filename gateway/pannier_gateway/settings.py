@@ -101,7 +101,7 @@ class Parser(argparse.ArgumentParser):
     """Complains in one line."""
 
     def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message} (see --help)")
+        raise SettingsError(f"{message} (see {self.prog} --help)")
 
 
 def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -169,7 +169,10 @@ def build_parser() -> Parser:
 
 def build_lifecycle_parser() -> Parser:
     parser = empty_parser("pannier-gateway lifecycle", LIFECYCLE, LIFECYCLE_EPILOG)
-    parser.add_argument("action", choices=["plan", "apply"], help="show the rules, or write them")
+    choices = ["plan", "apply"]
+    parser.add_argument(
+        "action", choices=choices, metavar="plan|apply", help="show the rules, or write them"
+    )
     add_configuration(parser)
     add_secrets(parser.add_argument_group("folders"))
     add = parser.add_argument_group("choice").add_argument

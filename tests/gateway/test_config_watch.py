@@ -255,6 +255,21 @@ async def test_the_same_content_in_other_words_does_not_swap(
     assert "configuration unchanged" in caplog.messages
 
 
+async def test_what_is_mended_is_told_though_nothing_changes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pannier.config")
+    path = tmp_path / "config.json"
+    path.write_bytes(dump(config("one")))
+    found = await watched(path, Outcomes())
+
+    for data in (b"{", dump(config("one"))):
+        path.write_bytes(data)
+        await found.reload()
+
+    assert caplog.messages[-1] == "configuration usable again"
+
+
 async def test_subscribers_are_called_when_the_new_configuration_is_in_force(
     tmp_path: Path,
 ) -> None:

@@ -93,7 +93,7 @@ def test_settings_come_from_arguments_or_the_environment() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "action"),
+        ([], r"plan\|apply"),
         (["destroy", "--manifests", "m"], "destroy"),
         (["plan"], "one of --manifests and --config"),
         (["plan", "--manifests", "m", "--config", "c"], "one of --manifests and --config"),

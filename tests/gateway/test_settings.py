@@ -100,7 +100,7 @@ def test_an_argument_that_makes_no_sense_is_named(arguments: list[str], said: st
     complaint = refusal(*arguments)
 
     assert said in complaint
-    assert "see --help" in complaint
+    assert "(see pannier-gateway --help)" in complaint
     assert "\n" not in complaint
 
 

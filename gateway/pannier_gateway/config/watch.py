@@ -174,11 +174,12 @@ class ConfigWatch:
 
     def _apply(self, found: Found, new_digest: str) -> None:
         before, known = self._found, new_digest == self._digest
+        same = "configuration usable again" if self.problem else "configuration unchanged"
         self.problem, self._digest = None, new_digest
         self._found = replace(found, config=before.config) if known else found
         fields: dict[str, object] = {"generation": self.current.generation}
         if known and found.refused == before.refused:
-            log.info("configuration unchanged", extra=fields)
+            log.info(same, extra=fields)
             return
         fields |= {"digest": new_digest, "changes": difference(before.config, self.current)}
         log.info("configuration applied", extra=fields)
