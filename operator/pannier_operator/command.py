@@ -7,13 +7,13 @@ import logging
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
 import uvloop
 
-from pannier.version import __version__
 from pannier_gateway.config import crds, documents, model
 from pannier_gateway.config.problems import ConfigError
 from pannier_operator import logs
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="pannier-operator", description=DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('pannier')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="turn resources into configuration", description=RUN)
     add_options(run)

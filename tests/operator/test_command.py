@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pannier.version import __version__
 from pannier_gateway.config import crds
 from pannier_operator import command
 from pannier_operator.lease import LeaseName
@@ -179,3 +180,11 @@ def test_who_interrupts_an_import_sees_no_traceback() -> None:
     check = [sys.executable, "-m", "pannier_operator", "check", str(QUICKSTART)]
 
     assert interrupted(check) == (-signal.SIGINT, "")
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--version"])
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"pannier-operator {__version__}\n"
