@@ -28,6 +28,8 @@ from support.stores import (
     streamed,
 )
 
+pytestmark = pytest.mark.slow
+
 LARGE = bytes(range(256)) * 1024
 RESTART = "replaced or removed while it was in use: put them back or restart the gateway"
 

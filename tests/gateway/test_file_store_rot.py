@@ -26,6 +26,8 @@ from support.stores import (
 )
 from support.wire import exchange
 
+pytestmark = pytest.mark.slow
+
 BLOCK = 256 * 1024
 LARGE = bytes(range(256)) * 4096 + b"the last block is short"  # four blocks and a bit
 SMALL = b"a body that lives in the index"

@@ -31,6 +31,8 @@ from pannier_gateway.upstream.request import Request
 from support.certificates import DAY, HERE, Authority, server_context
 from support.tls_server import TlsServer, serving_tls
 
+pytestmark = pytest.mark.slow
+
 TLS = TlsConfig(
     secret="identity", min_version="TLS12", relaxed_x509=False, insecure_skip_verify=False
 )
@@ -109,7 +111,6 @@ async def test_files_that_stay_are_left_alone(world: World) -> None:
     assert len(world.server.callers) == asked
 
 
-@pytest.mark.slow
 async def test_certificates_change_under_load_and_no_request_fails(world: World) -> None:
     await world.ask()
     pool = Pool(world.endpoint, PoolLimits(age=0.02))

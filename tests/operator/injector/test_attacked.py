@@ -214,6 +214,7 @@ async def door() -> AsyncIterator[Door]:
         yield Door(at, metrics)
 
 
+@pytest.mark.slow
 async def test_a_body_that_does_not_come_is_waited_for_only_so_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
