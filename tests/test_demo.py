@@ -1,6 +1,5 @@
 """The demo does what it says, and says so when it does not."""
 
-import importlib.util
 import os
 import signal
 import socket
@@ -13,6 +12,8 @@ from types import ModuleType
 from urllib.parse import urlsplit
 
 import pytest
+
+from support.programs import loaded
 
 DEMO = Path(__file__).parent.parent / "examples" / "demo.py"
 
@@ -32,13 +33,7 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def demo() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo", DEMO)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["demo"] = module  # where dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return loaded(DEMO)
 
 
 @pytest.mark.slow

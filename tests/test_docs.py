@@ -1,7 +1,6 @@
 """Documentation that cannot lie: what it states is compared with the code, what it shows is run."""
 
 import ast
-import importlib.util
 import inspect
 import json
 import os
@@ -36,6 +35,7 @@ from pannier_gateway.settings import (
     parse_lifecycle,
 )
 from support.gateway import Gateway, running_gateway
+from support.programs import loaded
 from support.wire import Wire
 
 ROOT = Path(__file__).parent.parent
@@ -227,13 +227,7 @@ def test_the_methods_of_a_session_are_documented_with_their_arguments() -> None:
 
 @pytest.fixture
 def tables() -> ModuleType:
-    tool = ROOT / "tools" / "manifest_tables.py"
-    spec = importlib.util.spec_from_file_location("manifest_tables", tool)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(ROOT / "tools" / "manifest_tables.py")
 
 
 def test_the_tables_of_fields_are_those_of_the_crds(tables: ModuleType) -> None:

@@ -1,11 +1,12 @@
 """What `make` does again, and what it leaves alone, when it sets up its environment."""
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from support.programs import loaded
 
 TOOL = Path(__file__).parent.parent / "tools" / "environment.py"
 WANTED = {"python": "3.13", "lock": "b", "project": "c"}
@@ -13,12 +14,7 @@ WANTED = {"python": "3.13", "lock": "b", "project": "c"}
 
 @pytest.fixture
 def environment() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("environment", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(TOOL)
 
 
 def test_nothing_is_done_where_nothing_changed(environment: ModuleType) -> None:

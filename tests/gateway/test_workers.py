@@ -13,20 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from support.gateway import QUICKSTART, Gateway, running_gateway, started
+from support.gateway import BEHIND, QUICKSTART, Gateway, running_gateway, started
 from support.wire import Wire, exchange, head
 
-HUB_KEEPS = """
-apiVersion: pannier.dev/v1alpha1
-kind: Bucket
-metadata: {{name: main, namespace: default}}
-spec: {{type: Upstream, allowPlaintext: true, endpoints: ["{url}"]}}
----
-apiVersion: pannier.dev/v1alpha1
-kind: Usecase
-metadata: {{name: media, namespace: default}}
-spec: {{bucketRef: {{name: main}}}}
-"""
 PATH = "/v1/objects/media/_/k"
 
 pytestmark = pytest.mark.slow  # four processes for each test
@@ -42,7 +31,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 @pytest.fixture
 def arguments(behind: Gateway, tmp_path: Path) -> list[str]:
     manifests = tmp_path / "hub.yaml"
-    manifests.write_text(HUB_KEEPS.format(url=behind.url))
+    manifests.write_text(BEHIND.format(url=behind.url))
     return ["--manifests", str(manifests), "--data-dir", str(tmp_path / "data"), "--workers", "3"]
 
 

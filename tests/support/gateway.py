@@ -10,6 +10,18 @@ from pathlib import Path
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
 
+BEHIND = """
+apiVersion: pannier.dev/v1alpha1
+kind: Bucket
+metadata: {{name: main, namespace: default}}
+spec: {{type: Upstream, allowPlaintext: true, endpoints: ["{url}"]}}
+---
+apiVersion: pannier.dev/v1alpha1
+kind: Usecase
+metadata: {{name: media, namespace: default}}
+spec: {{bucketRef: {{name: main}}}}
+"""  # of a gateway that keeps the objects of one usecase in another
+
 _READY = re.compile(
     r"pannier-gateway ready: data (\S+)(?: socket (\S+))?(?: tls (\S+))? admin (\S+)"
 )

@@ -5,8 +5,8 @@ them: its own readers are not those that the other one's policy is about. What t
 protocol says is left alone by that; nobody else sends the header.
 """
 
-import binascii
 from base64 import b64decode, b64encode
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +16,9 @@ from pannier_gateway.stores.base import Page, Record
 HEADER = "x-pannier-record"
 VERSION = "1"  # what is asked with, and what a gateway says that can be asked so
 ABSENT, EXPIRED = "absent", "expired"  # what it says of an object that is not there
+
+
+T = TypeVar("T")
 
 
 class Move(Struct, frozen=True):
@@ -29,6 +32,14 @@ class Unreadable(ValueError):
     """What another gateway sent is not what it should be."""
 
 
+def decoded(data: bytes, kind: type[T], otherwise: str) -> T:
+    """Raises Unreadable, which begins with `otherwise`."""
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except ValueError as error:
+        raise Unreadable(f"{otherwise}: {error}") from error
+
+
 def written(record: Record) -> str:
     """`record` as the value of a header."""
     return b64encode(msgspec.msgpack.encode(record)).decode()
@@ -38,7 +49,7 @@ def read(text: str) -> Record:
     """Raises Unreadable."""
     try:
         return msgspec.msgpack.decode(b64decode(text, validate=True), type=Record)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise Unreadable(f"{HEADER} holds no record: {error}") from error
 
 
@@ -48,7 +59,4 @@ def written_page(page: Page) -> bytes:
 
 def read_page(data: bytes) -> Page:
     """Raises Unreadable."""
-    try:
-        return msgspec.msgpack.decode(data, type=Page)
-    except ValueError as error:
-        raise Unreadable(f"no page of records: {error}") from error
+    return decoded(data, Page, "no page of records")

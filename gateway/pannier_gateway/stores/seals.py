@@ -11,7 +11,7 @@ from awscrt.checksums import crc64nvme
 from msgspec import Struct
 
 from pannier_gateway.stores.base import Buffer, Draft, Source
-from pannier_gateway.stores.records import Unreadable
+from pannier_gateway.stores.records import Unreadable, decoded
 
 OPENING = "x-pannier-opening"  # the header that says how many bytes come before those of the upload
 LENGTH = 4  # bytes at the end of a sealed body that tell how long the seal is
@@ -44,10 +44,7 @@ def opening(draft: Draft) -> bytes:
 
 def read_opening(data: bytes) -> Draft:
     """Raises Unreadable."""
-    try:
-        return msgspec.msgpack.decode(data, type=Draft)
-    except ValueError as error:
-        raise Unreadable(f"the body does not begin as its head says: {error}") from error
+    return decoded(data, Draft, "the body does not begin as its head says")
 
 
 def sealed(draft: Draft, checksum: int) -> bytes:
@@ -65,10 +62,7 @@ def unsealed(tail: bytes, checksum: int) -> tuple[bytes, Draft]:
     end = len(tail) - LENGTH - size
     if end < 0 or size > LONGEST_SEAL:
         raise Unreadable("the body does not end with a seal")
-    try:
-        seal = msgspec.msgpack.decode(tail[end:-LENGTH], type=Seal)
-    except ValueError as error:
-        raise Unreadable(f"the body does not end with a seal: {error}") from error
+    seal = decoded(tail[end:-LENGTH], Seal, "the body does not end with a seal")
     if crc64nvme(tail[:end], checksum) != seal.checksum:
         raise Unreadable("the bytes were damaged on their way: they fail their checksum")
     return tail[:end], seal.draft

@@ -11,24 +11,13 @@ import pytest
 from cryptography import x509
 
 from support.certificates import Authority, client_context
-from support.gateway import Gateway, running_gateway, started
+from support.gateway import BEHIND, Gateway, running_gateway, started
 from support.wire import head, read_answer
 
 pytestmark = pytest.mark.slow  # four processes
 
 WEB = x509.UniformResourceIdentifier("spiffe://prod/web")
 RULES = "clients: [{identity: 'spiffe://prod/web', usecases: [%s]}]"
-MANIFESTS = """
-apiVersion: pannier.dev/v1alpha1
-kind: Bucket
-metadata: {{name: main, namespace: default}}
-spec: {{type: Upstream, allowPlaintext: true, endpoints: ["{url}"]}}
----
-apiVersion: pannier.dev/v1alpha1
-kind: Usecase
-metadata: {{name: media, namespace: default}}
-spec: {{bucketRef: {{name: main}}}}
-"""
 MANY = 16  # connections, of which the kernel gives each of two processes some
 
 
@@ -80,7 +69,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     files = ["--tls-dir", str(tmp_path / "server"), "--tls-clients", str(tmp_path / "clients.yaml")]
     with running_gateway(tmp_path / "behind") as behind:
         manifests = tmp_path / "hub.yaml"
-        manifests.write_text(MANIFESTS.format(url=behind.url))
+        manifests.write_text(BEHIND.format(url=behind.url))
         arguments = ["--manifests", str(manifests), *options, *files]
         with started(arguments, tmp_path / "log") as gateway:
             yield World(gateway, tmp_path, authority)
