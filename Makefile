@@ -5,6 +5,8 @@ VENV    ?= .venv
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
+export PYTHONDONTWRITEBYTECODE :=  # collecting 6,000 tests without it takes twice as long
+
 run    := $(VENV)/bin/python
 pytest := $(run) -m pytest
 uv     := $(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
@@ -35,6 +37,7 @@ test-engines: setup ## the tests of stores, on S3 engines of all makes; the firs
 e2e: setup ## the tests on a real Kubernetes node, made for them; needs Linux and root
 	@$(run) tools/e2e.py $(PYTEST_ARGS)
 
+check: WORKERS = 3  # the fast tests wait a lot
 check: lint ## what a commit needs, in under a minute: lint, and the fast tests
 	@$(pytest) -n $(WORKERS) -q -m "not (slow or storm or cluster or engines or all_engines or aws or e2e)" \
 	          --hypothesis-profile=quick $(PYTEST_ARGS)
