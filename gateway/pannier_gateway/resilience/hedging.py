@@ -31,7 +31,7 @@ class HedgePolicy(Struct, frozen=True):
     """
 
     enabled: bool = True
-    floor: float = 0.05
+    floor: float = 0.03
     times: float = 4.0
     unknown: float = 0.5
     unknown_large: float = 2.0

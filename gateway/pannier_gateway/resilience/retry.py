@@ -37,7 +37,7 @@ class RetryPolicy(Struct, frozen=True):
 
     attempts: int = 6
     base: float = 0.025
-    cut_base: float = 0.025
+    cut_base: float = 0.01
     cap: float = 2.0
     busy_base: float = 1.0
     busy_cap: float = 20.0

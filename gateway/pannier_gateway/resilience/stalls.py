@@ -26,7 +26,7 @@ class StallPolicy(Struct, frozen=True):
     """
 
     enabled: bool = True
-    floor: float = 0.05
+    floor: float = 0.03
     unknown: float = 0.5
     times: float = 4.0
     doublings: int = 3

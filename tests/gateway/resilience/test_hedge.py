@@ -157,7 +157,7 @@ def test_the_delay_has_a_floor_and_a_guess() -> None:
     for _ in range(ENOUGH):
         hedging.open.times.add(0.001, 0.0)
 
-    assert (hedging.delay(hedging.open), hedging.delay(hedging.list)) == (0.05, 0.5)
+    assert (hedging.delay(hedging.open), hedging.delay(hedging.list)) == (0.03, 0.5)
 
 
 def test_those_that_stall_do_not_make_the_others_late() -> None:
@@ -331,7 +331,7 @@ async def test_that_there_is_nothing_counts_among_the_times() -> None:
         with pytest.raises(ObjectNotFound):
             await store.head("absent")
 
-    assert trial.hedging.delay(trial.hedging.head) == 0.05
+    assert trial.hedging.delay(trial.hedging.head) == 0.03
 
 
 async def test_a_second_mends_the_failure_of_the_first() -> None:

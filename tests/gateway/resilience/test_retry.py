@@ -83,7 +83,7 @@ def test_a_wait_is_random_doubles_and_is_bounded(tries: int, chance: float, kind
 def test_the_first_wait_after_a_connection_has_ended_is_short() -> None:
     policy, cut = RetryPolicy(base=0.2), judge(broken_off())
 
-    assert [backoff(policy, tries, cut, 1.0) for tries in (1, 2)] == [0.025, 0.4]
+    assert [backoff(policy, tries, cut, 1.0) for tries in (1, 2)] == [0.01, 0.4]
     assert backoff(policy, 1, TRANSIENT, 1.0) == 0.2
 
 

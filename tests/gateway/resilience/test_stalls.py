@@ -107,7 +107,7 @@ def test_patience_is_a_multiple_of_what_is_usual_and_has_a_floor() -> None:
         slow.pieces.add(0.1, 0.0)
 
     assert Stalls().patience(0) == 0.5
-    assert quick.patience(0) == 0.05
+    assert quick.patience(0) == 0.03
     assert slow.patience(0) == pytest.approx(0.4, rel=STEP - 1)
 
 
