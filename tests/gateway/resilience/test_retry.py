@@ -187,7 +187,7 @@ async def test_connections_that_have_died_are_replaced_once_at_once() -> None:
 
     await trial.store.head("k")
 
-    assert trial.time.slept == [0.0125]
+    assert trial.time.slept == [0.005]
 
 
 async def test_an_answer_that_breaks_off_is_asked_for_at_once_once_and_on_the_budget() -> None:
