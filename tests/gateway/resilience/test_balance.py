@@ -15,21 +15,14 @@ from pannier_gateway.errors import (
     StoreTimedOut,
     StoreUnavailable,
 )
-from pannier_gateway.resilience import balance
-from pannier_gateway.resilience.balance import (
-    FIRST_GUESS,
-    PENALTY,
-    SILENT_SECONDS,
-    SWALLOWED,
-    TRICKLE,
-    Endpoints,
-    Picked,
-    at_fault,
-)
+from pannier_gateway.resilience import standing
+from pannier_gateway.resilience.balance import TRICKLE, Endpoints
 from pannier_gateway.resilience.breaker import FIRST_SECONDS, IN_A_ROW, JITTER, STALE_SECONDS
 from pannier_gateway.resilience.budget import RetryBudget
 from pannier_gateway.resilience.failures import judge
+from pannier_gateway.resilience.picked import PENALTY, Picked, at_fault
 from pannier_gateway.resilience.retry import Retrier, RetryPolicy, RetryStore, Timing
+from pannier_gateway.resilience.standing import FIRST_GUESS, SILENT_SECONDS, SWALLOWED
 from pannier_gateway.stores.base import Record, Store
 from pannier_gateway.stores.memory import MemoryStore
 from pannier_gateway.upstream.errors import (
@@ -277,10 +270,13 @@ async def test_a_retry_goes_elsewhere_and_the_dead_are_hardly_asked() -> None:
 class Swallowing(Trial):
     """Endpoint "a" leaves somebody waiting, and "b" answers."""
 
+    def first(self) -> Picked[str]:
+        every = self.endpoints
+        return Picked(every.all[0], every.count, every.timing, alone=len(every.all) == 1)
+
     async def begin(self) -> "asyncio.Task[None]":
         self.time.seconds += 1.0
-        picked = Picked(self.endpoints, self.endpoints.all[0], self.time.now())
-        task = asyncio.create_task(waits(picked))
+        task = asyncio.create_task(waits(self.first()))
         await settle()
         return task
 
@@ -320,7 +316,7 @@ async def test_whoever_waits_for_one_that_swallows_everything_gives_up() -> None
 async def test_who_waited_when_it_answered_for_the_last_time_gives_up_too() -> None:
     trial = Swallowing("a", "b")
     waiting = await trial.begin()
-    with Picked(trial.endpoints, trial.endpoints.all[0], trial.time.now()):
+    with trial.first():
         pass
     trial.leave_out()
     for _ in range(SWALLOWED):
@@ -347,7 +343,7 @@ async def test_an_upload_that_probes_is_not_waited_for_either() -> None:
 
 
 async def test_a_probe_gives_up_though_nobody_else_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(balance, "WAITED_SECONDS", 0.01)
+    monkeypatch.setattr(standing, "WAITED_SECONDS", 0.01)
     trial = Swallowing("a", "b")
     waiting = await trial.begin()
     trial.leave_out()
@@ -431,7 +427,7 @@ async def test_who_has_waited_but_a_moment_waits_for_no_more_than_is_left(
     began = trial.time.seconds
     for _ in range(SWALLOWED - 1):
         trial.probe()
-    monkeypatch.setattr(balance, "WAITED_SECONDS", 2 * (trial.time.seconds - began) + 0.05)
+    monkeypatch.setattr(standing, "WAITED_SECONDS", 2 * (trial.time.seconds - began) + 0.05)
     trial.probe()
 
     async with asyncio.timeout(5):

@@ -15,6 +15,7 @@ from pannier_gateway.resilience import (
     lag,
     late,
     stack,
+    standing,
     waiting,
 )
 from pannier_gateway.resilience.hedging import HedgePolicy
@@ -52,7 +53,7 @@ DEFAULTS = [
     *(lag.LOOKS, lag.FEW),
     *(breaker.IN_A_ROW, 100 * breaker.RATE, breaker.FIRST_SECONDS, breaker.MOST_SECONDS),
     100 * balance.TRICKLE,
-    *(balance.SILENT_SECONDS, breaker.STALE_SECONDS, balance.SWALLOWED, balance.WAITED_SECONDS),
+    *(standing.SILENT_SECONDS, breaker.STALE_SECONDS, standing.SWALLOWED, standing.WAITED_SECONDS),
 ]
 
 
