@@ -83,6 +83,11 @@ class Refused(ClusterError):
         return self.status == 403 and "being terminated" in self.message
 
     @property
+    def invalid(self) -> bool:
+        """What is there fits no schema, and with it whatever would be written beside it."""
+        return self.status == 422 and " is invalid: " in self.message
+
+    @property
     def misshapen(self) -> bool:
         """What is there is older than its schema, and nothing can be applied to it."""
         return self.status == 500 and "failed to create typed live object" in self.message

@@ -4,6 +4,7 @@ Objects go in and out as plain JSON: typed models would drop what a newer server
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +28,8 @@ TIMEOUT_SECONDS = 30
 LONGEST_WAIT_SECONDS = 120.0  # whatever a Retry-After asks for
 _JSON = "application/json"
 _JSON_PATCH = "application/json-patch+json"
-_APPLY = "application/apply-patch+yaml"
+_APPLY = "application/apply-patch+yaml; charset=utf-8"  # plain, the library would encode the body
+_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")  # unless escaped
 # Nobody here reads warnings, and to look for any the API server parses what is applied twice.
 _WRITING: dict[str, str | int] = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Ignore"}
 PLAIN = {"Accept-Encoding": "identity"}  # compressing lists costs either side more than it saves
@@ -164,7 +166,7 @@ class KubernetesCluster:
 
     async def apply(self, manifest: Json, part: str = "") -> Json:
         url = _url(_path(manifest) + part, _WRITING | {"force": "true"})
-        return await self._asked(_Call("apply", "PATCH", url, _APPLY, manifest))
+        return await self._asked(_Call("apply", "PATCH", url, _APPLY, _yaml(manifest)))
 
     async def patch(self, manifest: Json, operations: Sequence[Json], part: str = "") -> Json:
         url = _url(_path(manifest) + part, _WRITING)
@@ -230,6 +232,12 @@ def _url(path: str, query: dict[str, str | int]) -> str:
 def _path(manifest: Json) -> str:
     metadata = manifest["metadata"]
     return resource_of(manifest).path(metadata["namespace"], metadata["name"])
+
+
+def _yaml(manifest: Json) -> str:
+    """As JSON that means the same to readers of YAML: they know no escapes of surrogates."""
+    text = msgspec.json.encode(manifest).decode()
+    return _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _decoded(answer: _Answer) -> Json:

@@ -4,13 +4,14 @@ import argparse
 import asyncio
 import gc
 import logging
+import re
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
 from importlib.metadata import version
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvloop
 
@@ -42,7 +43,14 @@ log = logging.getLogger("pannier.operator")
 
 
 class Parser(argparse.ArgumentParser):
-    """Complains in one line."""
+    """Complains in one line, and of what it doesn't know before what is missing."""
+
+    def parse_known_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]  # it has overloads
+        own = takewhile(is_option, args) if self._subparsers else filter(is_option, args)
+        known = self._option_string_actions
+        if unknown := [each for each in own if each.partition("=")[0] not in known]:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise Unusable(f"{message} (see {self.prog} --help)")
@@ -57,6 +65,10 @@ def main(arguments: Sequence[str]) -> int:
         _complain(error)
         return 2
     return code
+
+
+def is_option(argument: str) -> bool:
+    return re.match("--?[a-z]", argument) is not None
 
 
 def _parser() -> Parser:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pannier_operator.api import Json
 
-LONGEST_MESSAGE = 1024  # characters: what an Event holds too
+LONGEST_MESSAGE = 1024  # bytes: what an Event holds too
 
 
 class Type(StrEnum):
@@ -158,7 +158,11 @@ def condition(status: Json, kind: Type) -> Json:
 
 
 def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    """As much of `text` as `longest` bytes of UTF-8 hold."""
+    encoded, end = text.encode(), "…"
+    if len(encoded) <= longest:
+        return text
+    return encoded[: longest - len(end.encode())].decode(errors="ignore") + end
 
 
 def timestamp(moment: datetime) -> str:

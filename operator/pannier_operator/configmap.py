@@ -59,7 +59,7 @@ def size(config: GatewayConfig) -> int:
 
 def fills_up(found: ConfigMap | None, config: GatewayConfig) -> bool:
     """Whether little room is left for more than `config`, and more was left in `found`."""
-    before = 0 if found is None else len(found.data.get(KEY, ""))
+    before = 0 if found is None else len(found.data.get(KEY, "").encode())
     return before <= NEARLY_FULL_BYTES < size(config)
 
 

@@ -25,6 +25,12 @@ def event(seen: Seen, after: Json, instance: str, now: datetime) -> Json | None:
     return _event(_regarding(seen), kind, reason, note) | _source(instance, now)
 
 
+def repeated(news: Json) -> Json:
+    """`news` by the name that it always has for its object: made again, it is refused (409)."""
+    metadata, about = news["metadata"], news["regarding"]
+    return news | {"metadata": metadata | {"name": _name(about["name"], about["uid"])}}
+
+
 def nearly_full(config_map: Json, size: int, instance: str, now: datetime) -> Json:
     """The Event to make of a ConfigMap, as it was just written, that has no room for much more."""
     note = (
@@ -42,7 +48,7 @@ def _regarding(seen: Seen) -> Json:
 def _event(regarding: Json, kind: str, reason: str, note: str) -> Json:
     metadata = regarding["metadata"]
     named = {key: metadata[key] for key in ("namespace", "name", "uid")}
-    name = f"{metadata['name'][:200].rstrip('.-')}.{uuid4().hex[:16]}"
+    name = _name(metadata["name"], uuid4().hex[:16])
     return EVENTS.object(metadata["namespace"], name) | {
         "action": "Reconcile",
         "reason": reason,
@@ -50,6 +56,10 @@ def _event(regarding: Json, kind: str, reason: str, note: str) -> Json:
         "note": shortened(note),
         "regarding": {key: regarding[key] for key in ("apiVersion", "kind")} | named,
     }
+
+
+def _name(regarding: str, mark: str) -> str:
+    return f"{regarding[:200].rstrip('.-')}.{mark}"
 
 
 def _source(instance: str, now: datetime) -> Json:

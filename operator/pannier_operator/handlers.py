@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
 
-from pannier_operator.api import CONFIG_MAPS
+from pannier_operator.api import CONFIG_MAPS, Json
 from pannier_operator.cluster import PAGE, PLAIN, Access
 from pannier_operator.pace import Backoff
 from pannier_operator.world import CONFIG_SELECTOR, KINDS
@@ -117,6 +117,7 @@ def registry(logins: Logins, news: News) -> kopf.OperatorRegistry:
         metadata = event["object"]["metadata"]
         gone = event["type"] == "DELETED"
         news(metadata["namespace"], metadata["uid"], "" if gone else metadata["resourceVersion"])
+        lighten(cast(Json, event["object"]))
 
     kopf.on.login(registry=found, errors=kopf.ErrorsMode.TEMPORARY)(logins.log_in)
     for each in KINDS:
@@ -124,6 +125,14 @@ def registry(logins: Logins, news: News) -> kopf.OperatorRegistry:
             seen
         )
     return found
+
+
+def lighten(body: Json) -> None:
+    """Leave of `body`, which kopf holds for a while, and of many objects, what kopf looks at."""
+    for part in body.keys() - {"apiVersion", "kind", "metadata"}:
+        del body[part]
+    for part in body["metadata"].keys() & {"annotations", "labels", "managedFields"}:
+        del body["metadata"][part]
 
 
 def settings() -> kopf.OperatorSettings:

@@ -61,10 +61,10 @@ class Candidate:
 
         Raises LeaseLost into the block, in an ExceptionGroup, when another may have it.
         """
-        while not await self._attempt():  # noqa: ASYNC110  # nobody tells us when
-            await asyncio.sleep(RENEW_SECONDS)
-        log.info("lease taken", extra={"lease": str(self._lease), "holder": self._identity})
         try:
+            while not await self._attempt():  # noqa: ASYNC110  # nobody tells us when
+                await asyncio.sleep(RENEW_SECONDS)
+            log.info("lease taken", extra={"lease": str(self._lease), "holder": self._identity})
             async with asyncio.TaskGroup() as group:
                 keeping = group.create_task(self._keep())
                 yield
@@ -91,12 +91,27 @@ class Candidate:
             found = await self._look()
             if not may_take(found, self._identity, self._clock() - self._since):
                 return False
-            write = self._cluster.apply if found else self._cluster.create
-            self._seen = await write(taken(found, self._lease, self._identity, datetime.now(UTC)))
+            await self._take(found)
         except ClusterError as error:
             log.warning("lease not taken", extra={"lease": str(self._lease), "error": str(error)})
             return False
         return True
+
+    async def _take(self, found: Json) -> None:
+        """Have the Lease be ours. Raises ClusterError.
+
+        Who is told to stop meanwhile waits a moment to know whether there is one to give back.
+        """
+        write = self._cluster.apply if found else self._cluster.create
+        lease = taken(found, self._lease, self._identity, datetime.now(UTC))
+        writing = asyncio.ensure_future(write(lease))
+        try:
+            self._seen = await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            with suppress(ClusterError, TimeoutError):
+                async with asyncio.timeout(RENEW_SECONDS):
+                    self._seen = await writing
+            raise
 
     async def _look(self) -> Json:
         """The Lease as it is; notes since when it has not changed. Empty: there is none."""

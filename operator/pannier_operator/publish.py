@@ -5,15 +5,15 @@ A resource that cannot be written does not keep the others from being written.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from pannier_gateway.config.model import GatewayConfig
 from pannier_operator import configmap, protection
 from pannier_operator.api import BUCKETS, Cluster, ClusterError, Json, Refused, unchanged
 from pannier_operator.conditions import Reason, foreign, same
-from pannier_operator.events import event, nearly_full
+from pannier_operator.events import event, nearly_full, repeated
 from pannier_operator.plan import Plan, Planned
 from pannier_operator.status import Failure, status
 from pannier_operator.world import Seen, View
@@ -21,8 +21,6 @@ from pannier_operator.world import Seen, View
 log = logging.getLogger("pannier.operator")
 
 AT_ONCE = 6  # resources, of all namespaces: leaves room for ConfigMaps, which gateways wait for
-
-T = TypeVar("T")
 
 
 class Published(NamedTuple):
@@ -112,11 +110,29 @@ class Publisher:
         ]
 
     async def tell(self, told: Iterable[Told]) -> int:
-        """Write the finalizers and statuses that differ; of how many resources that were.
+        """Write the finalizers and statuses that differ, some at once; for how many that was done.
 
-        Raises ClusterError.
+        When all were tried, raises the first ClusterError that another attempt may mend.
         """
-        return await self._each(self._write, [each for each in told if each.is_due])
+        due = [each for each in told if each.is_due]
+        errors: list[ClusterError] = []
+        waiting = iter(due)
+
+        async def work() -> None:
+            for each in waiting:
+                async with self._places:
+                    try:
+                        await self._write(each)
+                    except ClusterError as error:
+                        errors.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE, len(due))):
+                group.create_task(work())
+        for error in errors:
+            if not (is_moot(error) or _is_hopeless(error)):
+                raise error
+        return len(due) - len(errors)
 
     async def _write(self, told: Told) -> None:
         """The finalizer, then the status, also where the former fails."""
@@ -140,12 +156,19 @@ class Publisher:
 
     async def _tell(self, told: Told, version: str) -> None:
         seen, after = told.planned.seen, told.status
-        written = await self._applied(told, version)
+        news = event(seen, after, self._instance, self._now())
+        try:
+            written = await self._applied(told, version)
+        except Refused as refusal:
+            if refusal.invalid:
+                log.warning("status refused", extra={"error": refusal.message})
+                if news is not None:
+                    await self._report(repeated(news))
+            raise
         if others := foreign(written["status"], after):  # which an apply leaves to whose they are
             operations = _without(others, written["metadata"]["resourceVersion"])
             written = await self._cluster.patch(_named(seen), operations, "/status")
         self._wrote(written)
-        news = event(seen, after, self._instance, self._now())
         if news is not None:
             await self._report(news)
 
@@ -166,28 +189,8 @@ class Publisher:
         try:
             await self._cluster.create(news)
         except ClusterError as error:
-            log.warning("event lost", extra={"error": str(error), "note": news["note"]})
-
-    async def _each(self, do: Callable[[T], Awaitable[None]], items: list[T]) -> int:
-        """Do all of them, some at once; then raise the first ClusterError that is not moot."""
-        errors: list[ClusterError] = []
-        waiting = iter(items)
-
-        async def work() -> None:
-            for item in waiting:
-                async with self._places:
-                    try:
-                        await do(item)
-                    except ClusterError as error:
-                        errors.append(error)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(AT_ONCE, len(items))):
-                group.create_task(work())
-        for error in errors:
-            if not is_moot(error):
-                raise error
-        return len(items)
+            if not (isinstance(error, Refused) and error.status == 409):
+                log.warning("event lost", extra={"error": str(error), "note": news["note"]})
 
 
 def is_misprotected(planned: Planned) -> bool:
@@ -234,3 +237,8 @@ def _without(fields: Iterable[str], version: str) -> list[Json]:
 def is_moot(error: ClusterError) -> bool:
     """What was to be written to is gone, or its namespace is on its way out."""
     return isinstance(error, Refused) and (error.status == 404 or error.ending)
+
+
+def _is_hopeless(error: ClusterError) -> bool:
+    """What was to be written to fits no schema, and cannot be written to until it does."""
+    return isinstance(error, Refused) and error.invalid

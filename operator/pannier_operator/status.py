@@ -14,7 +14,7 @@ from pannier_operator.conditions import Finding, Reason, Type, conditions, short
 from pannier_operator.plan import Plan, Planned, entry
 
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
-_LONGEST_URI = 512  # characters, by the CRD
+_LONGEST_URI = 512  # by the CRD
 
 
 class Failure(NamedTuple):

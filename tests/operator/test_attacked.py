@@ -10,7 +10,7 @@ import yaml
 from pannier_gateway.config import crds
 from support.apiproxy import Pass, Proxy, Rule, running_proxy
 from support.cluster import ADMIN, ControlPlane, running_control_plane
-from support.manifests import bucket, usecase
+from support.manifests import bucket, placed, usecase
 from support.operators import PATHS, Json, Place, Working, eventually, working
 
 pytestmark = pytest.mark.cluster
@@ -114,18 +114,25 @@ def test_what_is_older_than_its_schema_is_made_good_and_disturbs_nobody(tmp_path
         plane.apply(*map(without_schema, definitions()))
         place = Place(plane, plane.create_namespace())
         strange = [usecase(name) | {"status": status} for name, status in GARBAGE.items()]
-        no_spec = usecase("no-spec") | {"spec": [1]}
+        hopeless = [each("no-spec") | {"spec": [1]} for each in (usecase, bucket)]
         eventually(lambda: place.found("Usecase") == place.found("Bucket") == {}, 30)
-        place.apply(*strange, no_spec, bucket(), usecase())
+        place.apply(*strange, *hopeless, bucket(), usecase())
         plane.apply(*definitions())
         eventually(lambda: "selectableFields" in plane.kubectl("get", "crds", "-o", "yaml"))
         eventually(lambda: place.found("Usecase"), 30)  # once they are served anew
 
-        with working(plane.kubeconfig, resync=1.0):
+        with working(plane.kubeconfig, resync=0.3) as operator:
             for name in (*GARBAGE, "attachments"):
                 eventually(partial(is_told, place, name), 40)
                 assert place.is_ready("Usecase", name) == READY
             assert place.config.usecases.keys() == {*GARBAGE, "attachments"}
+            told = [("Warning", "InvalidSpec", f"{kind}/no-spec") for kind in ("Bucket", "Usecase")]
+            eventually(lambda: [each for each in place.events if "InvalidSpec" in each] == told)
+            looked = {"result": "unchanged"}
+            eventually(lambda: operator.metric("pannier_operator_reconciles_total", **looked) > 3)
+            assert [each for each in place.events if "InvalidSpec" in each] == told
+            refused = {"ready": "False", "reason": "InvalidSpec"}
+            assert operator.metric("pannier_operator_usecases", **refused) == 1
 
 
 def is_told(place: Place, name: str) -> bool:
@@ -144,6 +151,21 @@ def without_schema(definition: Json) -> Json:
     kept = {each: version[each] for each in ("name", "served", "storage")}
     loose["spec"]["versions"] = [kept | {"schema": {"openAPIV3Schema": ANYTHING}}]
     return loose
+
+
+def test_a_name_that_no_secret_can_have_disturbs_nobody(place: Place) -> None:
+    named = {"secretRef": {"name": "\U0001f4be\x7f\u2028"}}
+    with working(place.plane.kubeconfig, namespaces=(place.namespace,)):
+        upstream = {"type": "Upstream", "endpoints": ["https://other.example"], "tls": named}
+        with place.plane.api() as api:  # kubectl cannot write it either
+            sent = placed(bucket("odd", **upstream), place.namespace)
+            answer = api.request("POST", PATHS["Bucket"].format(place.namespace), sent)
+        assert answer.status == 201, answer.message
+        place.apply(bucket(), usecase())
+
+        eventually(lambda: place.is_ready("Usecase", "attachments") == READY)
+        eventually(lambda: place.is_ready("Bucket", "odd") == READY)
+    assert named["secretRef"]["name"] in place.message("Bucket", "odd", "ResolvedRefs")
 
 
 def test_notes_on_a_usecase_are_no_cause_to_write(place: Place, proxy: Proxy, way: Path) -> None:

@@ -1,4 +1,4 @@
-"""The way to the API server, when it does not believe any more who we are."""
+"""The way to the API server: what arrives there, also when it does not believe who we are."""
 
 import asyncio
 import datetime
@@ -13,12 +13,13 @@ from aiohttp.test_utils import TestServer
 from kubernetes.aio.config import incluster_config
 from prometheus_client import CollectorRegistry
 
-from pannier_operator.api import Refused, Unreachable
+from pannier_operator.api import CONFIG_MAPS, Refused, Unreachable
 from pannier_operator.cluster import Connection, KubernetesCluster
 from pannier_operator.metrics import ApiMetrics
 from pannier_operator.pace import Backoff, Gate, Tokens
 from pannier_operator.unusable import Unusable
 from support.certificates import Authority
+from support.operators import Place
 
 NEWER = "Bearer newer"
 
@@ -137,6 +138,18 @@ class NoMinutes:
 
     datetime = datetime.datetime
     timedelta = staticmethod(lambda **_: datetime.timedelta())
+
+
+@pytest.mark.cluster
+async def test_every_letter_arrives_as_it_was_sent(place: Place) -> None:
+    planes = [*range(0xD800), *range(0xE000, 0x10000), 0x10000, 0x1F4BE, 0x10FFFF]
+    letters = "".join(map(chr, planes))
+
+    async with connected(Connection(place.plane.kubeconfig)) as cluster:
+        sent = CONFIG_MAPS.object(place.namespace, "letters") | {"data": {"all": letters}}
+        answer = await cluster.apply(sent)
+
+    assert answer["data"]["all"] == letters
 
 
 async def test_nobody_makes_the_operator_wait_for_longer_than_two_minutes(tmp_path: Path) -> None:

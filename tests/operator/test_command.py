@@ -100,6 +100,9 @@ def test_the_crds_are_those_of_this_version(capsys: pytest.CaptureFixture[str]) 
         (["run", "--metrics-listen=8652"], "'8652' is not HOST:PORT"),
         (["run", "--kubeconfig=/no/such/file"], "no way to a cluster"),
         (["check", "/no/such/file.yaml"], "/no/such/file.yaml"),
+        (["--foo"], "--foo (see pannier-operator --help)"),
+        (["check", "--foo"], "--foo (see pannier-operator check --help)"),
+        (["injector", "--foo=1"], "--foo=1 (see pannier-operator injector --help)"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

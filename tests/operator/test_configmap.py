@@ -1,12 +1,25 @@
 """The ConfigMap that gateways mount: one content, one generation."""
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pannier_gateway.config.model import GatewayConfig, digest, dump
-from pannier_operator.configmap import holds, manifest, published, size, successor
+from pannier_operator.configmap import (
+    LIMIT_BYTES,
+    NEARLY_FULL_BYTES,
+    fills_up,
+    holds,
+    manifest,
+    published,
+    size,
+    successor,
+)
 from pannier_operator.plan import NOTHING, plan
 from pannier_operator.world import ConfigMap
 from support.manifests import bucket, usecase
+from support.operators import Place, reached
 from support.views import view
 
 CONFIG = plan(view(bucket(), usecase()), NOTHING, {}).config
@@ -80,6 +93,42 @@ def test_what_others_add_is_no_reason_to_write() -> None:
 
     assert holds(replace(found, labels=found.labels | {"theirs": "too"}), first)
     assert holds(replace(found, data=found.data | {"other.json": "{}"}), first)
+
+
+def prefixed(text: str) -> GatewayConfig:
+    """A configuration with `text` in it, which only a hand could have written so."""
+    ((key, told),) = CONFIG.buckets.items()
+    return replace(CONFIG, buckets={key: replace(told, prefix=text)})
+
+
+@given(st.text())
+def test_a_size_is_what_the_config_map_has_to_hold(text: str) -> None:
+    assert size(prefixed(text)) == len(written(prefixed(text)).data["config.json"].encode())
+
+
+@given(st.sampled_from("xé…𝄞"), st.integers(-2, 2), st.integers(-2, 2))
+def test_room_runs_out_once_whatever_the_letters(letter: str, before: int, after: int) -> None:
+    longest = (NEARLY_FULL_BYTES - size(prefixed(""))) // len(letter.encode())
+    was, becomes = (prefixed(letter * (longest + each)) for each in (before, after))
+
+    assert fills_up(written(was), becomes) is (before <= 0 < after)
+    assert fills_up(None, becomes) is (after > 0)
+
+
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("ignore:Sending a large body")  # escapes double it
+@pytest.mark.parametrize("letter", ["x", "é", "𝄞", '"'])
+async def test_what_is_within_the_limit_is_what_an_api_server_takes(
+    place: Place, letter: str
+) -> None:
+    each = size(prefixed(letter)) - size(prefixed(""))
+    full = prefixed(letter * ((LIMIT_BYTES - size(prefixed(""))) // each))
+
+    async with reached(place.plane.kubeconfig) as cluster:
+        await cluster.apply(manifest(place.namespace, full, None))
+
+    assert LIMIT_BYTES - size(full) < each
+    assert place.config == full
 
 
 def test_a_write_is_for_the_version_that_was_seen() -> None:

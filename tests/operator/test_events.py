@@ -57,5 +57,5 @@ def test_a_long_message_is_cut_to_what_an_event_holds() -> None:
     told = event(seen({}), ready("False", "InvalidSpec", "x" * 5000), "i" * 300, NOW)
 
     assert told is not None
-    assert len(told["note"]) == 1024
+    assert len(told["note"].encode()) == 1024
     assert len(told["reportingInstance"]) == 128

@@ -1,6 +1,7 @@
 """Who of several does the work."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import pytest
 
 from pannier_operator import lease as module
 from pannier_operator.lease import Candidate, LeaseLost, LeaseName, may_take, taken
-from support.apiproxy import Proxy, Refuse, Rule, Stall
+from support.apiproxy import Pass, Proxy, Refuse, Rule, Stall
 from support.manifests import bucket, usecase
-from support.operators import Place, eventually, process, reached, working
+from support.operators import Json, Place, eventually, process, reached, working
 
 NAME = LeaseName("default", "operator")
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -81,6 +82,37 @@ async def test_the_next_leads_as_soon_as_the_first_is_done(place: Place) -> None
         await asyncio.wait_for(waiting, 1.5)  # sooner than it would be over
 
     assert order == ["first", "second"]
+
+
+def is_taken(spec: Json) -> bool:
+    return bool(spec["holderIdentity"] == "impatient")
+
+
+def is_renewed(spec: Json) -> bool:
+    return bool(spec["renewTime"] > spec["acquireTime"])
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(("verb", "done"), [("create", is_taken), ("patch", is_renewed)])
+async def test_who_is_told_to_stop_while_it_asks_for_the_lease_gives_it_back(
+    place: Place, proxy: Proxy, way: Path, verb: str, done: Callable[[Json], bool]
+) -> None:
+    proxy.on(Rule(Pass(late=1.0), verb=verb, resource="leases", times=1))
+    name = LeaseName(place.namespace, "operator")
+
+    async with reached(way) as cluster:
+        leading = asyncio.ensure_future(lead_for_ever(Candidate(cluster, name, "impatient")))
+        await asyncio.to_thread(eventually, lambda: done(place.found("Lease")["operator"]["spec"]))
+        leading.cancel()
+        await asyncio.wait([leading])
+
+    assert leading.cancelled()
+    assert place.found("Lease")["operator"]["spec"]["holderIdentity"] == ""
+
+
+async def lead_for_ever(candidate: Candidate) -> None:
+    async with candidate.leading():
+        await asyncio.Event().wait()
 
 
 @pytest.mark.cluster

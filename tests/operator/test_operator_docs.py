@@ -73,7 +73,9 @@ def test_check_prints_what_is_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    (shown,) = re.findall(r"```console\n\$ pannier-operator (check .*?)\n(.*?)```", PAGE, re.DOTALL)
+    (shown,) = re.findall(
+        r"```console\n\$ .venv/bin/pannier-operator (check .*?)\n(.*?)```", PAGE, re.DOTALL
+    )
 
     assert command.main(shown[0].split()) == 0
 
