@@ -12,7 +12,8 @@ import msgspec
 from pannier_gateway.config.model import BucketConfig, GatewayConfig
 from pannier_gateway.errors import PannierError, StoreUnavailable
 from pannier_gateway.metrics import Metrics
-from pannier_gateway.resilience.stack import Resilience, Shared
+from pannier_gateway.resilience.shared import Shared
+from pannier_gateway.resilience.stack import Resilience
 from pannier_gateway.settings import Settings
 from pannier_gateway.stores import s3, upstream
 from pannier_gateway.stores.absent import AbsentStore

@@ -13,7 +13,8 @@ from pannier_gateway.config.model import BucketConfig, GatewayConfig
 from pannier_gateway.config.source import NOTHING, Found, source_of
 from pannier_gateway.errors import PannierError
 from pannier_gateway.metrics import ResilienceMetrics
-from pannier_gateway.resilience.stack import Resilience, Shared
+from pannier_gateway.resilience.shared import Shared
+from pannier_gateway.resilience.stack import Resilience
 from pannier_gateway.settings import LifecycleSettings, SettingsError, parse_lifecycle
 from pannier_gateway.stores.s3.bucket import S3Bucket
 from pannier_gateway.stores.s3.enactment import Enactment

@@ -1,6 +1,5 @@
 """Real S3 engines on loopback, each on a free port and ended by its process id."""
 
-import shutil
 import socket
 import subprocess
 import time
@@ -18,7 +17,8 @@ from prometheus_client import CollectorRegistry
 from pannier_gateway.clock import Clock, system_clock
 from pannier_gateway.config.model import ResilienceConfig
 from pannier_gateway.metrics import ResilienceMetrics
-from pannier_gateway.resilience.stack import Resilience, Shared
+from pannier_gateway.resilience.shared import Shared
+from pannier_gateway.resilience.stack import Resilience
 from pannier_gateway.stores.connecting import Entrance
 from pannier_gateway.stores.provision import Provision
 from pannier_gateway.stores.s3 import S3Store
@@ -30,7 +30,7 @@ from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.upstream.connection import Patience
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.absent import do_without
-from support.binaries import Unavailable, binary
+from support.binaries import NoCompiler, binary
 
 KEYS = Credentials("AKIAPANNIERTESTING", "a/secret+key of the tests")
 REGION = "us-east-1"
@@ -132,10 +132,8 @@ def crate(name: str) -> Path:
     """The program, built from a crate; the test that asks is skipped where there is no Rust."""
     try:
         return binary(name)
-    except Unavailable as reason:
-        if shutil.which("cargo") is None:
-            do_without(str(reason))
-        raise
+    except NoCompiler as reason:
+        do_without(str(reason))
 
 
 @contextmanager

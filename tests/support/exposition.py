@@ -15,7 +15,8 @@ from pannier_gateway import metrics as gateway_metrics
 from pannier_gateway.config.model import GatewayConfig
 from pannier_gateway.drain import Drain
 from pannier_gateway.metrics import ShownEndpoint
-from pannier_gateway.resilience.stack import Resilience, Shared
+from pannier_gateway.resilience.shared import Shared
+from pannier_gateway.resilience.stack import Resilience
 from pannier_operator import metrics as operator_metrics
 from pannier_operator.injector import metrics as injector_metrics
 from pannier_operator.pace import Backoff

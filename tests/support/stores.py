@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 from pannier_gateway.clock import Clock
 from pannier_gateway.conditions import UNCONDITIONAL, Conditions
 from pannier_gateway.metrics import ResilienceMetrics
-from pannier_gateway.resilience.stack import Resilience, Shared
+from pannier_gateway.resilience.shared import Shared
+from pannier_gateway.resilience.stack import Resilience
 from pannier_gateway.resilience.waiting import Queue
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import (
@@ -50,6 +51,7 @@ from support.engines import (
 from support.hostile import ChoppyStore, SlowStore
 from support.hubs import hub, upstream
 from support.makes import MAKES, QUICK, Engines
+from support.pools import in_use
 
 SECOND = 1_000_000
 NOON = 1_700_000_000 * SECOND
@@ -82,6 +84,31 @@ class Body:
             if isinstance(piece, Exception):
                 raise piece
             yield piece
+
+
+class Held(Body):
+    """Keeps hold of those who read it, so that none is closed for being forgotten."""
+
+    def __init__(self, pieces: Iterable[Buffer | Exception]) -> None:
+        super().__init__(pieces)
+        self._readers: list[AsyncIterator[Buffer]] = []
+        self._open = 0
+
+    def __aiter__(self) -> AsyncIterator[Buffer]:
+        self._readers.append(self._read())
+        return self._readers[-1]
+
+    async def _read(self) -> AsyncIterator[Buffer]:
+        self._open += 1
+        try:
+            async for piece in super().__aiter__():
+                yield piece
+        finally:
+            self._open -= 1
+
+    @property
+    def closed(self) -> bool:
+        return not self._open
 
 
 def whole(data: bytes) -> Body:
@@ -224,12 +251,10 @@ async def s3_world(engines: Engines, make: str) -> AsyncIterator[World]:
     """A new bucket of the engine; no path begins with a slash there, as none does in a gateway."""
     clock = ManualClock()
     engine, traits = engines.running(make), MAKES[make].traits
-    pool, bucket = pool_of(engine), make_bucket(engine, f"world-{secrets.token_hex(8)}")
-    store = PrefixedStore(store_of(bucket_of(engine, bucket, pool), traits, clock), "usecase")
-    try:
+    bucket = make_bucket(engine, f"world-{secrets.token_hex(8)}")
+    async with in_use(pool_of(engine)) as pool:
+        store = PrefixedStore(store_of(bucket_of(engine, bucket, pool), traits, clock), "usecase")
         yield remote_world(store, clock, traits, partial(unfinished_uploads, engine, bucket))
-    finally:
-        pool.close()
 
 
 @asynccontextmanager

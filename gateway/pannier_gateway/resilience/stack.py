@@ -11,69 +11,34 @@
 An error of the limit is not tried again: it says that there is too much to do already.
 """
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Mapping
 from functools import partial
 from math import inf
-from pathlib import Path
-from tempfile import gettempdir
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from pannier_gateway.config.model import ResilienceConfig
 from pannier_gateway.errors import Overloaded, PannierError, TooLarge
-from pannier_gateway.metrics import ResilienceMetrics
 from pannier_gateway.resilience.balance import Endpoints
 from pannier_gateway.resilience.budget import RetryBudget
-from pannier_gateway.resilience.concurrency import BodyBudget, LimitStore, Slots
+from pannier_gateway.resilience.concurrency import LimitStore, Slots
 from pannier_gateway.resilience.hedge import HedgeStore
 from pannier_gateway.resilience.hedging import HedgePolicy, Hedging
 from pannier_gateway.resilience.lag import LagShedder
 from pannier_gateway.resilience.late import Ghosts, LateStore
 from pannier_gateway.resilience.replay import ReplayStore, Trying
 from pannier_gateway.resilience.resume import Resumer, ResumeStore
-from pannier_gateway.resilience.retry import TIMING, Retrier, RetryPolicy, RetryStore, Timing
-from pannier_gateway.resilience.spool import MIB, Spool, SpoolLimits, Tape
+from pannier_gateway.resilience.retry import Retrier, RetryPolicy, RetryStore
+from pannier_gateway.resilience.shared import Shared
+from pannier_gateway.resilience.spool import MIB, SpoolLimits, Tape
 from pannier_gateway.stores.base import Source, Store
 from pannier_gateway.stores.provision import Attempt
 
 MORE_FOR_STREAMS = 2  # attempts
-PARTS = SpoolLimits(memory_each=8 * MIB, memory=16 * MIB, disk_each=512 * MIB)  # of uploads
 
 E = TypeVar("E")
 T = TypeVar("T")
-
-
-class Shared:
-    """What all buckets have in common: memory, disk, and the event loop."""
-
-    def __init__(
-        self,
-        metrics: ResilienceMetrics,
-        lag: Callable[[], float],
-        executor: Executor,
-        folder: Path | None = None,
-        timing: Timing = TIMING,
-    ) -> None:
-        self.metrics = metrics
-        self.lag = lag
-        self.timing = timing
-        self.bodies = BodyBudget(partial(metrics.shed, ""))
-        self.spool = Spool(folder or Path(gettempdir()), executor)
-        self.parts = Spool(self.spool.folder, executor, PARTS)
-        self.no_spool = Spool(self.spool.folder, executor, SpoolLimits(0, 0, 0, 0))
-        metrics.watch_bytes("memory", lambda: self.bodies.used)
-        metrics.watch_bytes("spool in memory", lambda: self.spool.memory + self.parts.memory)
-        metrics.watch_bytes("spool on disk", lambda: self.spool.disk + self.parts.disk)
-
-    def __repr__(self) -> str:
-        return f"<Shared {self.bodies}, {self.spool}>"
-
-    def allot(self, size: int) -> None:
-        """Of `size` bytes on disk both spools may take half together: objects need the rest."""
-        for spool in (self.spool, self.parts):
-            spool.limits = replace(spool.limits, disk_each=size // 4, disk=size // 4)
 
 
 class Resilience:

@@ -19,6 +19,7 @@ from pannier_gateway.stores.base import (
     common_prefix,
     resumed_prefix,
 )
+from pannier_gateway.stores.filling import Filling
 
 PIECE = 256 * 1024
 
@@ -91,19 +92,12 @@ class MemoryStore:
         return True
 
     async def list(self, listing: Listing) -> Page:
-        records: list[Record] = []
-        prefixes: list[str] = []
-        last = ""
+        filling = Filling(listing.limit)
         for entry in self._entries(listing):
-            if len(records) + len(prefixes) == listing.limit:
-                return Page(tuple(records), tuple(prefixes), last)
-            if isinstance(entry, Record):
-                records.append(entry)
-                last = entry.path
-            else:
-                prefixes.append(entry)
-                last = entry
-        return Page(tuple(records), tuple(prefixes))
+            if filling.full:
+                return filling.page(more=True)
+            filling.add(entry)
+        return filling.page(more=False)
 
     async def sweep(self, limit: int) -> int:
         now = self._clock()

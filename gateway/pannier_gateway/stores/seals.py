@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from pannier_gateway.stores.base import Buffer, Draft, Source
 from pannier_gateway.stores.records import Unreadable, decoded
+from pannier_gateway.upstream.request import taken
 
 OPENING = "x-pannier-opening"  # the header that says how many bytes come before those of the upload
 LENGTH = 4  # bytes at the end of a sealed body that tell how long the seal is
@@ -31,9 +32,10 @@ async def sealing(
     """The body between its opening and its seal."""
     yield opening
     checksum = 0
-    async for piece in source:
-        checksum = crc64nvme(piece, checksum)
-        yield piece
+    async with taken(source) as pieces:
+        async for piece in pieces:
+            checksum = crc64nvme(piece, checksum)
+            yield piece
     yield sealed(draft(), checksum)
 
 

@@ -8,7 +8,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
 from pannier_gateway.upstream.errors import (
     AnswerCut,
@@ -23,21 +23,16 @@ from pannier_gateway.upstream.errors import (
 )
 from pannier_gateway.upstream.limit import Limit
 from pannier_gateway.upstream.parser import AnswerParser
-from pannier_gateway.upstream.request import Buffer, Request, Streamed
+from pannier_gateway.upstream.request import Buffer, Request, Streamed, taken
+from pannier_gateway.upstream.strait import RECORD, Strait
 
 BUFFER = 256 * 1024  # bytes received at once
 WAITING = 256 * 1024  # bytes of a short or chunked body that may wait for their reader
 LONG = 64 * 1024  # bytes still owed from which on a body gets a buffer of its own
-SPARE_BUFFERS = 16
+FEW = 8  # long bodies of a pool that may have as much; further ones make do with LESS
+LESS = 128 * 1024
 ONE_WRITE = 64 * 1024  # head and body leave together up to here
-READ_AHEAD = 64 * 1024  # bytes that TLS may have read for us; half of it has to hold a whole record
 CONSENT_SECONDS = 1.0  # how long a body waits for 100 Continue
-
-
-class Encrypted(Protocol):
-    """What the transports of TLS can besides."""
-
-    def set_read_buffer_limits(self, high: int, low: int) -> None: ...
 
 
 class Patience(NamedTuple):
@@ -54,24 +49,30 @@ class Patience(NamedTuple):
 
 
 class Buffers:
-    """Buffers for long bodies, kept for the next one; and one for all that is read at once."""
+    """Buffers for long bodies, a few of them large; and one for all that is read at once."""
 
     def __init__(self) -> None:
         self.scratch = memoryview(bytearray(BUFFER))
-        self._spare: list[memoryview] = []
+        self.received = memoryview(bytearray(BUFFER))  # not yet decrypted
+        self._wide = 0  # large ones in use
+        self._spare: list[memoryview] = []  # of them, for the next body
 
     def take(self) -> memoryview:
+        if self._wide == FEW:
+            return memoryview(bytearray(LESS))
+        self._wide += 1
         return self._spare.pop() if self._spare else memoryview(bytearray(BUFFER))
 
     def give(self, buffer: memoryview) -> None:
-        if len(self._spare) < SPARE_BUFFERS:
+        if len(buffer) == BUFFER:
+            self._wide -= 1
             self._spare.append(buffer)
 
 
 class Connection(asyncio.BufferedProtocol):
     """The client's end of a connection."""
 
-    def __init__(self, name: str, buffers: Buffers) -> None:
+    def __init__(self, name: str, buffers: Buffers, strait: Strait | None = None) -> None:
         self.name = name
         self.idle_since = 0.0
         self._loop = asyncio.get_running_loop()
@@ -79,6 +80,10 @@ class Connection(asyncio.BufferedProtocol):
         self._limit = Limit(self._loop, self._late)
         self._buffers = buffers
         self._into = buffers.scratch
+        self._strait = strait
+        self._gathered = 0  # bytes behind TLS, in the buffer of a long body
+        if strait is not None:
+            strait.gathered = self._hand_on
         self._parser: AnswerParser | None = None
         self._failure: ExchangeError | None = None
         self._arrival: asyncio.Future[None] | None = None
@@ -121,19 +126,26 @@ class Connection(asyncio.BufferedProtocol):
         # so that a piece has left before the next is asked for; TLS, which copies, counts otherwise
         encrypted = transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=1 if encrypted else 0, low=0)
-        if encrypted:
-            limited = cast(Encrypted, transport)
-            limited.set_read_buffer_limits(high=READ_AHEAD, low=READ_AHEAD // 2)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._into
+        return self._into[self._gathered :]
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._strait is not None and self._strait.gulp:
+            self._gathered += nbytes
+        else:
+            self._take(self._into[:nbytes])
+
+    def _hand_on(self) -> None:
+        """All that was received has come through TLS."""
+        if self._gathered:
+            self._take(self._into[: self._gathered])
+
+    def _take(self, data: memoryview) -> None:
         parser = self._parser
         if parser is None:
             self._fail(AnswerMalformed(f"{self.name} sent bytes that nobody asked for"))
             return
-        data = self._into[:nbytes]
         lent = self._into is not self._buffers.scratch
         try:
             parser.feed(bytes(data) if parser.keeping and not lent else data)
@@ -252,14 +264,15 @@ class Connection(asyncio.BufferedProtocol):
     async def _send_pieces(self, body: Streamed, patience: Patience) -> None:
         owed = body.length
         self._handed_on = owed == 0
-        async for piece in body.pieces:
-            if owed is None:
-                await self._send_chunk(piece, patience)
-            elif len(piece) > owed:
-                raise ValueError(f"a body of {body.length} bytes goes on after them")
-            else:
-                owed -= len(piece)
-                await self._send_piece(piece, patience, last=not owed)
+        async with taken(body.pieces) as pieces:
+            async for piece in pieces:
+                if owed is None:
+                    await self._send_chunk(piece, patience)
+                elif len(piece) > owed:
+                    raise ValueError(f"a body of {body.length} bytes goes on after them")
+                else:
+                    owed -= len(piece)
+                    await self._send_piece(piece, patience, last=not owed)
         if owed:
             raise ValueError(f"a body of {body.length} bytes lacks the last {owed}")
         if owed is None:
@@ -323,27 +336,37 @@ class Connection(asyncio.BufferedProtocol):
             return AnswerCut(f"{self.name}: {cut}{why}", cut.owed)
         return NoAnswer(f"{self.name} closed the connection after its answer{why}")
 
+    @property
+    def _receiving(self) -> asyncio.Transport:
+        """TLS by itself would go on taking in what it then has to keep."""
+        return self._transport if self._strait is None else self._strait.below
+
     def _pause(self) -> None:
         if self._reading:
             self._reading = False
-            self._transport.pause_reading()
+            self._receiving.pause_reading()
 
     def _resume(self) -> None:
         """Let more in; what was lent so far is given back."""
+        self._gathered = 0
         parser = self._parser
         if parser is not None and parser.owed is not None and parser.owed > LONG:
             if self._into is self._buffers.scratch:
                 self._into = self._buffers.take()
+                if self._strait is not None:
+                    self._strait.gulp = len(self._into) - RECORD
         elif parser is None:
             self._return_buffer()
         if not self._reading and self._failure is None:
             self._reading = True
-            self._transport.resume_reading()
+            self._receiving.resume_reading()
 
     def _return_buffer(self) -> None:
         if self._into is not self._buffers.scratch:
             self._buffers.give(self._into)
             self._into = self._buffers.scratch
+            if self._strait is not None:
+                self._strait.gulp = 0
 
 
 class Answer:

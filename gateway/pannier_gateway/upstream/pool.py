@@ -17,6 +17,7 @@ from pannier_gateway.upstream.errors import (
     TlsFailed,
 )
 from pannier_gateway.upstream.request import Request
+from pannier_gateway.upstream.strait import Strait
 
 PATIENCE = Patience()
 TLS_SECONDS = 3.0  # what proving each other's identity may take beyond connecting
@@ -165,15 +166,23 @@ class Pool:
             raise ConnectFailed(f"no connection to {self._name}: {error}") from error
 
     async def _open(self, patience: Patience) -> Connection:
-        host, port, tls, server_name = self.endpoint
+        host, port, tls, _ = self.endpoint
+        if tls is not None:
+            return await self._open_encrypted(tls(), patience)
         transport, connection = await self._loop.create_connection(
-            lambda: Connection(self._name, self._buffers),
-            host,
-            port,
-            ssl=None if tls is None else tls(),
-            server_hostname=None if tls is None else server_name or host,
+            lambda: Connection(self._name, self._buffers), host, port
         )
         bound(transport.get_extra_info("socket"), patience.progress)
+        return connection
+
+    async def _open_encrypted(self, context: ssl.SSLContext, patience: Patience) -> Connection:
+        host, port, _, server_name = self.endpoint
+        transport, strait = await self._loop.create_connection(
+            lambda: Strait(self._buffers.received), host, port
+        )
+        bound(transport.get_extra_info("socket"), patience.progress)
+        connection = Connection(self._name, self._buffers, strait)
+        await strait.encrypt(connection, context, server_name or host)
         return connection
 
     def _aged(self, connection: Connection) -> bool:

@@ -1,6 +1,7 @@
 """A request as it will stand on the wire: nothing is added to it but how its body is framed."""
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
@@ -53,3 +54,15 @@ class Request(Struct, frozen=True):
             case body if body or self.method not in BODILESS:
                 return f"content-length: {len(body)}"
         return None
+
+
+@asynccontextmanager
+async def taken(pieces: AsyncIterable[Buffer]) -> AsyncIterator[AsyncIterator[Buffer]]:
+    """Go through them; what is left of them at the end of the block is closed with it, not by the
+    loop at some later time."""
+    each = aiter(pieces)
+    try:
+        yield each
+    finally:
+        if isinstance(each, AsyncGenerator):
+            await each.aclose()

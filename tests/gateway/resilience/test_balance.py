@@ -37,11 +37,11 @@ from support.faulty import (
     busy,
     caused,
     dead,
-    settle,
     silent,
     unreachable,
 )
 from support.hostile import Wrapped
+from support.jumps import turns
 from support.stores import ManualClock, put
 
 
@@ -277,7 +277,7 @@ class Swallowing(Trial):
     async def begin(self) -> "asyncio.Task[None]":
         self.time.seconds += 1.0
         task = asyncio.create_task(waits(self.first()))
-        await settle()
+        await turns()
         return task
 
     def leave_out(self) -> None:
@@ -332,7 +332,7 @@ async def test_an_upload_that_probes_is_not_waited_for_either() -> None:
     trial.leave_out()
     trial.time.seconds += FIRST_SECONDS * (1 + JITTER)
     probe = asyncio.create_task(waits(trial.endpoints.pick()))
-    await settle()
+    await turns()
     for _ in range(SWALLOWED):
         trial.time.seconds += STALE_SECONDS + 0.1
         trial.endpoints.pick()
@@ -379,7 +379,7 @@ async def test_one_that_answers_its_probe_is_waited_for() -> None:
     assert trial.ask() == "a"
     trial.leave_out()
     trial.probe()
-    await settle()
+    await turns()
 
     assert not waiting.done()
     waiting.cancel()
@@ -393,7 +393,7 @@ async def test_one_that_was_left_long_ago_is_silent_only_if_it_is_still_waited_f
     left = await trial.begin()
     trial.time.seconds += 0.1
     left.cancel()
-    await settle()
+    await turns()
     trial.picked(1)
     waiting = await trial.begin()
     trial.time.seconds += seconds

@@ -18,6 +18,7 @@ from pannier_gateway.stores.base import Listing, Store
 from pannier_gateway.stores.memory import MemoryStore
 from support.faulty import Fault, FaultyStore, VirtualTime, silent
 from support.hostile import ChoppyStore
+from support.jumps import turns
 from support.stores import ManualClock, put, read, streamed
 
 LARGE = bytes(300_000)
@@ -52,18 +53,13 @@ class Trial:
             assert self.slots.enter(0.0, write=False)
 
 
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 @pytest.mark.parametrize("operation", OPERATIONS)
 async def test_every_operation_waits_for_its_turn_and_gives_it_back(operation: str) -> None:
     trial = Trial()
     await put(trial.base, "k", b"x")
     await trial.fill()
     task = asyncio.create_task(OPERATIONS[operation](trial.store))
-    await settle()
+    await turns()
     assert trial.faulty.asked == []
 
     trial.slots.give_back()
@@ -89,9 +85,9 @@ async def test_reads_go_before_writes_that_have_waited_longer() -> None:
     await put(trial.base, "k", b"x")
     await trial.fill()
     write = asyncio.create_task(put(trial.store, "k", b"y"))
-    await settle()
+    await turns()
     reading = asyncio.create_task(read(trial.store, "k"))
-    await settle()
+    await turns()
 
     trial.slots.give_back()
     await asyncio.gather(write, reading)
@@ -121,7 +117,7 @@ async def test_a_queue_of_ours_is_no_slowness_of_the_store(
         while trial.slots.enter(time.now(), write=False):
             pass
         queued = asyncio.create_task(read(trial.store, "k"))
-        await settle()
+        await turns()
         time.seconds += 0.9
         trial.slots.give_back()
         await queued
@@ -162,7 +158,7 @@ async def test_a_streamed_body_holds_memory_until_it_is_closed() -> None:
     async with store.open("k") as reading:
         assert (trial.bodies.used, trial.slots.in_flight) == (STREAM, 0)
         waiting = asyncio.create_task(put(store, "other", streamed(LARGE)))
-        await settle()
+        await turns()
         assert not waiting.done()
         async for _ in reading.chunks(Span(0, 10)):
             pass
@@ -183,7 +179,7 @@ async def test_a_reading_for_which_there_is_no_memory_is_closed_again() -> None:
     await put(trial.base, "k", LARGE)
     store = LimitStore(ChoppyStore(trial.base), trial.slots, trial.bodies)
     task = asyncio.create_task(read(store, "k"))
-    await settle()
+    await turns()
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -217,7 +213,7 @@ async def test_the_queue_is_bounded_and_keeps_room_for_reads(write: bool, room: 
         waiting += [line.join(write=False) for _ in range(room - 8)]
         for each in waiting:
             stack.callback(each.cancel)
-        await settle()
+        await turns()
 
         with pytest.raises(Overloaded, match="queue full") as refusal:
             await line.join(write=write)
@@ -239,7 +235,7 @@ async def test_nobody_waits_for_long() -> None:
 async def test_whoever_leaves_is_passed_over() -> None:
     line = Line()
     first, second = line.join(write=False), line.join(write=False)
-    await settle()
+    await turns()
 
     first.cancel()
     assert line.queue.call()  # before the first has had a chance to step out of the line
@@ -252,7 +248,7 @@ async def test_whoever_leaves_is_passed_over() -> None:
 async def test_a_turn_that_comes_to_somebody_who_has_left_is_passed_on() -> None:
     line = Line()
     task = line.join(write=False)
-    await settle()
+    await turns()
 
     assert line.queue.call()
     task.cancel()

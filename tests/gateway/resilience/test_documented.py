@@ -14,6 +14,7 @@ from pannier_gateway.resilience import (
     gradient,
     lag,
     late,
+    shared,
     stack,
     standing,
     waiting,
@@ -46,7 +47,7 @@ DEFAULTS = [
     *(STALL.times, STALL.floor, STALL.unknown, 100 * STALL.share),
     late.GHOST_SECONDS,
     *(SPOOL.memory_each / MIB, SPOOL.memory / MIB, SPOOL.disk_each / MIB, SPOOL.disk / MIB),
-    *(stack.PARTS.memory / MIB, stack.PARTS.disk / MIB),
+    *(shared.PARTS.memory / MIB, shared.PARTS.disk / MIB),
     concurrency.BODIES / MIB,
     *(gradient.FIRST, gradient.LEAST, gradient.MOST),
     *(waiting.ROOM, waiting.SECONDS, lag.WRITES[0], lag.READS[0]),
@@ -74,13 +75,13 @@ def test_defaults_are_those_of_the_code() -> None:
 
 
 def test_a_part_may_take_all_that_there_is_on_disk() -> None:
-    assert stack.PARTS.disk_each == stack.PARTS.disk == SPOOL.disk
-    assert stack.PARTS.memory_each == FIRST_PARTS
+    assert shared.PARTS.disk_each == shared.PARTS.disk == SPOOL.disk
+    assert shared.PARTS.memory_each == FIRST_PARTS
 
 
 def test_how_much_goes_in_parts_is_told() -> None:
     sizes = map(part_size, range(1, MOST_PARTS + 1))
-    kept = sum(size for size in sizes if size <= stack.PARTS.disk_each)
+    kept = sum(size for size in sizes if size <= shared.PARTS.disk_each)
 
     assert f"to {kept >> 30} GiB." in PAGE
 

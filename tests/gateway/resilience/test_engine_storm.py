@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 from pannier_gateway.config.model import ResilienceConfig
 from pannier_gateway.metrics import ResilienceMetrics
 from pannier_gateway.resilience.retry import Timing
-from pannier_gateway.resilience.stack import Resilience, Shared
+from pannier_gateway.resilience.shared import Shared
+from pannier_gateway.resilience.stack import Resilience
 from pannier_gateway.span import Span
 from pannier_gateway.stores.base import Store
 from pannier_gateway.stores.connecting import Entrance
@@ -30,6 +31,7 @@ from support.engines import (
     versitygw,
 )
 from support.faultproxy import FaultProxy, Hazard, Trouble
+from support.pools import in_use
 from support.stores import draft, put, read, streamed
 
 pytestmark = pytest.mark.engines
@@ -50,12 +52,9 @@ async def resilient(engine: Engine, port: int, shared: Shared) -> AsyncIterator[
     """A new bucket of the engine, asked through `port`, with all that stands around a driver."""
     name = make_bucket(engine, f"storm-{secrets.token_hex(6)}")
     resilience = Resilience("bucket", shared)
-    pool = Pool(Endpoint("127.0.0.1", port))
-    bucket = bucket_of(engine, name, pool)
-    driver = store_of(bucket, VERSITYGW, given=resilience)
-    yield resilience.around(driver, sends_parts_again=True)
-    pool.close()
-    await asyncio.sleep(0)
+    async with in_use(Pool(Endpoint("127.0.0.1", port))) as pool:
+        driver = store_of(bucket_of(engine, name, pool), VERSITYGW, given=resilience)
+        yield resilience.around(driver, sends_parts_again=True)
 
 
 @pytest.mark.parametrize(

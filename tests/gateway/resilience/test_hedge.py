@@ -16,8 +16,9 @@ from pannier_gateway.resilience.hedging import CROWD, HedgePolicy, Hedging
 from pannier_gateway.resilience.times import A_FEW, ENOUGH, EVERY, GENERATION_SECONDS, STEP, Times
 from pannier_gateway.stores.base import Listing, Page, Reading, Record, Store
 from pannier_gateway.stores.memory import MemoryStore
-from support.faulty import ManualAlarm, broken_off, settle, unreachable
+from support.faulty import ManualAlarm, broken_off, unreachable
 from support.hostile import Wrapped
+from support.jumps import turns
 from support.stores import ManualClock, put, read
 
 
@@ -102,9 +103,9 @@ class Trial:
         """A read that has been asked for twice, or for which that was refused."""
         await put(self.base, "k", b"x")
         task: asyncio.Task[object] = asyncio.create_task(READS[operation](self.store))
-        await settle()
+        await turns()
         self.alarm.ring()
-        await settle()
+        await turns()
         return task
 
     def let_through(self, number: int, error: Exception | None = None) -> None:
@@ -218,7 +219,7 @@ async def test_the_first_may_still_win_and_the_second_leaves() -> None:
 
     trial.let_through(0)
     assert await task == b"x"
-    await settle()
+    await turns()
 
     assert trial.counted == [("open", "lost")]
     assert (trial.held.left, trial.held.open_now) == (1, 0)
@@ -232,7 +233,7 @@ async def test_two_that_come_at_once_leave_nothing_open() -> None:
         for number in order:
             trial.let_through(number)
         assert await task == b"x"
-        await settle()
+        await turns()
 
         assert trial.held.open_now == 0
         assert task.cancelling() == 0
@@ -246,7 +247,7 @@ async def test_a_first_that_does_not_let_itself_be_cancelled_is_taken() -> None:
 
     trial.let_through(1)
     assert await task == b"x"
-    await settle()
+    await turns()
 
     assert trial.counted == [("open", "lost")]
     assert trial.held.open_now == 0
@@ -257,12 +258,12 @@ async def test_a_read_that_is_in_time_is_asked_for_once() -> None:
     trial = Trial()
     await put(trial.base, "k", b"x")
     task = asyncio.create_task(read(trial.store, "k"))
-    await settle()
+    await turns()
     trial.let_through(0)
     await task
 
     trial.alarm.ring()
-    await settle()
+    await turns()
 
     assert (len(trial.held.reads), trial.counted) == (1, [])
 
@@ -273,7 +274,7 @@ async def test_a_second_that_fails_does_no_harm(error: Exception) -> None:
     task = await trial.late_read()
 
     trial.let_through(1, error)
-    await settle()
+    await turns()
     trial.let_through(0)
 
     assert await task == b"x"
@@ -284,7 +285,7 @@ async def test_a_second_that_fails_in_passing_is_replaced() -> None:
     task = await trial.late_read()
 
     trial.let_through(1, broken_off())
-    await settle()
+    await turns()
     trial.let_through(2)
 
     assert await task == b"x"
@@ -296,7 +297,7 @@ async def test_a_second_that_is_late_as_well_is_replaced() -> None:
     task = await trial.late_read()
 
     trial.alarm.ring()
-    await settle()
+    await turns()
     trial.let_through(2)
 
     assert await task == b"x"
@@ -304,22 +305,22 @@ async def test_a_second_that_is_late_as_well_is_replaced() -> None:
     assert trial.held.left == 2
 
 
-@pytest.mark.parametrize("turns", range(6))
-async def test_a_second_that_has_won_is_not_replaced(turns: int) -> None:
+@pytest.mark.parametrize("later", range(6))
+async def test_a_second_that_has_won_is_not_replaced(later: int) -> None:
     trial = Trial(HedgePolicy(share=5.0))
     task = await trial.late_read()
 
     trial.let_through(1)
-    for _ in range(turns):
+    for _ in range(later):
         await asyncio.sleep(0)
     trial.alarm.ring()
-    await settle()
+    await turns()
     for waiting in trial.held.reads[2:]:  # of a third, where the second had not yet answered
         if not waiting.done():
             waiting.set_result(None)
 
     assert await task == b"x"
-    await settle()
+    await turns()
     assert trial.held.open_now == 0
 
 
@@ -339,7 +340,7 @@ async def test_a_second_mends_the_failure_of_the_first() -> None:
     task = await trial.late_read()
 
     trial.let_through(0, unreachable())
-    await settle()
+    await turns()
     trial.let_through(1)
 
     assert await task == b"x"
@@ -352,11 +353,11 @@ async def test_a_second_that_comes_although_it_was_replaced_is_closed() -> None:
     trial.store = HedgeStore(trial.held, trial.hedging)
     task = await trial.late_read()
     trial.alarm.ring()
-    await settle()
+    await turns()
 
     trial.let_through(2)  # a third, which wins while the second comes after all
     await task
-    await settle()
+    await turns()
 
     assert trial.held.open_now == 0
 
@@ -368,7 +369,7 @@ async def test_a_first_that_fails_unforeseen_takes_the_second_along() -> None:
     trial.let_through(0, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         await task
-    await settle()
+    await turns()
 
     assert (trial.held.left, trial.held.open_now) == (1, 0)
 
@@ -378,7 +379,7 @@ async def test_when_both_fail_the_first_is_told() -> None:
     task = await trial.late_read()
 
     trial.let_through(0, StoreUnavailable("the first"))
-    await settle()
+    await turns()
     trial.let_through(1, StoreUnavailable("the second"))
 
     with pytest.raises(StoreUnavailable, match="the first"):
@@ -395,7 +396,7 @@ async def test_an_answer_that_there_is_none_is_an_answer(number: int) -> None:
 
     with pytest.raises(ObjectNotFound):
         await task
-    await settle()
+    await turns()
     assert trial.held.left == 1
 
 
@@ -405,12 +406,12 @@ async def test_whoever_leaves_takes_both_along(failed: bool) -> None:
     task = await trial.late_read()
     if failed:
         trial.let_through(0, unreachable())
-        await settle()
+        await turns()
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await settle()
+    await turns()
 
     assert trial.held.left == (1 if failed else 2)
     assert trial.held.open_now == 0
@@ -424,7 +425,7 @@ async def test_whoever_leaves_as_the_second_wins_has_left() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await settle()
+    await turns()
 
     assert trial.held.open_now == 0
 
@@ -454,14 +455,14 @@ async def test_the_last_of_the_budget_is_for_those_who_are_three_times_as_late()
     trial.hedging.allowed("open")  # half of the burst is what there is at first
     await put(trial.base, "k", b"x")
     task = asyncio.create_task(read(trial.store, "k"))
-    await settle()
+    await turns()
     ((first, at),) = trial.alarm.waiting
 
     first.ring()
     asked = len(trial.held.reads)
     (_, later) = trial.alarm.waiting[1]
     first.ring()
-    await settle()
+    await turns()
     trial.let_through(1)
 
     assert await task == b"x"
@@ -483,16 +484,16 @@ async def test_where_nobody_is_answered_a_second_would_wait_as_well(answered: bo
     trial = Trial(HedgePolicy(share=5.0))
     await put(trial.base, "k", b"x")
     tasks = [asyncio.create_task(read(trial.store, "k")) for _ in range(CROWD + 1)]
-    await settle()
+    await turns()
     if answered:
         trial.let_through(CROWD)
         await tasks[CROWD]
 
     trial.alarm.waiting[0][0].ring()
-    await settle()
+    await turns()
     seconds_at_once = len(trial.held.reads) - len(tasks)
     trial.alarm.waiting[0][0].ring()
-    await settle()
+    await turns()
     seconds = len(trial.held.reads) - len(tasks)
 
     assert (seconds_at_once, seconds) == ((1, 2) if answered else (0, 1))

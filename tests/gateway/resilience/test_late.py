@@ -11,8 +11,9 @@ from pannier_gateway.resilience.hedging import HedgePolicy, Hedging
 from pannier_gateway.resilience.late import Doubled, Ghosts, LateStore
 from pannier_gateway.stores.base import Draft, Record, Source, Store
 from pannier_gateway.stores.memory import MemoryStore
-from support.faulty import ManualAlarm, broken_off, settle, unreachable
+from support.faulty import ManualAlarm, broken_off, unreachable
 from support.hostile import Wrapped
+from support.jumps import turns
 from support.stores import ManualClock, put, read, streamed
 
 CREATE = Conditions(if_none_match=("*",))
@@ -69,9 +70,9 @@ class Trial:
     async def late(self, body: bytes = b"old", path: str = "k") -> "asyncio.Task[Record]":
         """An upload that has been sent twice."""
         task = asyncio.create_task(put(self.store, path, body))
-        await settle()
+        await turns()
         self.alarm.ring()
-        await settle()
+        await turns()
         return task
 
     async def overtaken(self) -> None:
@@ -85,7 +86,7 @@ class Trial:
             self.slow.puts[number].set_result(None)
         else:
             self.slow.puts[number].set_exception(error)
-        await settle()
+        await turns()
 
 
 @pytest.mark.parametrize(("number", "outcome"), [(1, "won"), (0, "lost")])
@@ -114,7 +115,7 @@ async def test_a_late_write_never_comes_after_a_later_one(write: str) -> None:
     await trial.overtaken()
 
     later = asyncio.create_task(WRITES[write](trial.store))
-    await settle()
+    await turns()
     waited = list(trial.slow.asked)
     await trial.end(0)
     for future in trial.slow.puts[2:]:
@@ -131,7 +132,7 @@ async def test_what_is_later_is_what_stays() -> None:
     await trial.overtaken()
 
     later = asyncio.create_task(put(trial.store, "k", b"new"))
-    await settle()
+    await turns()
     await trial.end(0)
     await trial.end(2)
     await later
@@ -144,7 +145,7 @@ async def test_other_paths_do_not_wait() -> None:
     await trial.overtaken()
 
     other = asyncio.create_task(put(trial.store, "other", b"x"))
-    await settle()
+    await turns()
     await trial.end(2)
 
     assert (await other).path == "other"
@@ -171,9 +172,9 @@ async def test_one_that_never_ends_keeps_nobody_waiting_for_ever() -> None:
 async def test_an_upload_with_conditions_is_sent_once() -> None:
     trial = Trial()
     task = asyncio.create_task(put(trial.store, "k", b"x", CREATE))
-    await settle()
+    await turns()
     trial.alarm.ring()
-    await settle()
+    await turns()
 
     await trial.end(0)
     await task
@@ -222,7 +223,7 @@ async def test_two_that_are_late_are_followed_by_a_third() -> None:
     task = await trial.late()
 
     trial.alarm.ring()
-    await settle()
+    await turns()
     await trial.end(2)
 
     assert (await task).size == 3
@@ -234,11 +235,11 @@ async def test_what_is_stored_is_not_sent_again() -> None:
     send = lambda: put(trial.slow, "k", b"x")  # noqa: E731  # as short as what it does
     doubled = Doubled(trial.hedging, trial.hedging.put(1), send)
     task = asyncio.create_task(doubled.run())
-    await settle()
+    await turns()
 
     await trial.end(0)
     doubled.ring()
-    await settle()
+    await turns()
 
     assert (await task).size == 1
     assert trial.slow.asked == ["put"]
@@ -264,7 +265,7 @@ async def test_whoever_leaves_takes_both_along() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await settle()
+    await turns()
 
     assert trial.slow.left == 2
 
@@ -273,13 +274,13 @@ async def test_of_parts_the_other_is_cancelled() -> None:
     trial = Trial()
     send = lambda: put(trial.slow, "k", b"part")  # noqa: E731  # as short as what it does
     task = asyncio.create_task(trial.ghosts.sent(trial.hedging, 4, None, send))
-    await settle()
+    await turns()
     trial.alarm.ring()
-    await settle()
+    await turns()
 
     await trial.end(1)
     await task
-    await settle()
+    await turns()
 
     assert trial.slow.left == 1
 

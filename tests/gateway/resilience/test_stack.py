@@ -21,8 +21,9 @@ from pannier_gateway.resilience.breaker import IN_A_ROW
 from pannier_gateway.resilience.lag import FEW, LOOK_SECONDS, LOOKS
 from pannier_gateway.resilience.resume import ResumePolicy
 from pannier_gateway.resilience.retry import Timing
+from pannier_gateway.resilience.shared import Shared
 from pannier_gateway.resilience.spool import MIB
-from pannier_gateway.resilience.stack import Resilience, Shared
+from pannier_gateway.resilience.stack import Resilience
 from pannier_gateway.stores.base import Buffer, Draft, Reading, Record, Source, Store
 from pannier_gateway.stores.memory import MemoryStore
 from support.faulty import (

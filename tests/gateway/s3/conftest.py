@@ -1,6 +1,5 @@
 """One engine for the tests that only talk to it; each has a bucket of its own."""
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -9,6 +8,7 @@ import pytest
 
 from pannier_gateway.stores.s3.bucket import S3Bucket
 from support.engines import Engine, bucket_of, make_bucket, pool_of, s3s_fs, versitygw
+from support.pools import in_use
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,5 @@ async def weak_bucket(weak: Engine) -> AsyncIterator[S3Bucket]:
 @asynccontextmanager
 async def bucket_on(engine: Engine) -> AsyncIterator[S3Bucket]:
     name = make_bucket(engine, f"test-{secrets.token_hex(8)}")
-    pool = pool_of(engine)
-    yield bucket_of(engine, name, pool)
-    pool.close()
-    await asyncio.sleep(0)
+    async with in_use(pool_of(engine)) as pool:
+        yield bucket_of(engine, name, pool)

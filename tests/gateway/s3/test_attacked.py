@@ -33,6 +33,7 @@ from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.doorstep import serving as at_the_door
 from support.engines import bucket_at, store_of
 from support.hubs import upstream
+from support.pools import in_use
 from support.scripted import ScriptedServer, answer, serving
 from support.stores import put
 from support.wire import exchange
@@ -55,13 +56,8 @@ def said(code: str) -> bytes:
 @asynccontextmanager
 async def bucket_on(server: ScriptedServer) -> AsyncIterator[S3Bucket]:
     port = urlsplit(server.url).port or 0
-    pool = Pool(Endpoint("127.0.0.1", port))
-    try:
+    async with in_use(Pool(Endpoint("127.0.0.1", port))) as pool:
         yield bucket_at(Entrance(f"127.0.0.1:{port}", pool))
-    finally:
-        pool.close()
-        for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
-            await asyncio.sleep(0)
 
 
 @asynccontextmanager

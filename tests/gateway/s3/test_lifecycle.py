@@ -5,8 +5,9 @@ from math import inf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from pannier_gateway.config.model import AllowedExpiry, Expiry, Limits, UsecaseConfig
+from pannier_gateway.config.model import AllowedExpiry, Expiry, UsecaseConfig
 from pannier_gateway.stores.s3.answers import NotXml, parsed
 from pannier_gateway.stores.s3.lifecycle import (
     NO_RULES,
@@ -22,6 +23,7 @@ from pannier_gateway.stores.s3.lifecycle import (
     unfinished,
 )
 from pannier_gateway.stores.s3.lifespans import LIFESPANS, TAG, lifespan, tag_value
+from support.configs import USECASE
 
 SECONDS_A_DAY = 86_400
 PREFIXES = st.sampled_from(["", "team/a/", "-.x/", "a&b/", "x" * 256 + "/"])
@@ -55,17 +57,8 @@ def usecase(
     after: int | None = 30 * SECONDS_A_DAY, allowed: tuple[AllowedExpiry, ...] | None = ()
 ) -> UsecaseConfig:
     """One that gives `after` seconds, and lets clients ask for what is allowed; None: all."""
-    return UsecaseConfig(
-        name="u",
-        namespace="ns",
-        bucket="ns/b",
-        suspend="None",
-        compression="None",
-        compression_min_bytes=0,
-        expiration=Expiry(policy="Manual" if after is None else "TimeToLive", after=after),
-        allowed_expirations=allowed,
-        limits=Limits(),
-    )
+    given = Expiry(policy="Manual" if after is None else "TimeToLive", after=after)
+    return replace(USECASE, expiration=given, allowed_expirations=allowed)
 
 
 LIFETIMES = st.integers(1, LIFESPANS[-1] * SECONDS_A_DAY)

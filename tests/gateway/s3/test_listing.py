@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pannier_gateway.stores.base import Listing
+from pannier_gateway.errors import StoreUnavailable
+from pannier_gateway.stores.base import Attributes, Listing
 from pannier_gateway.stores.s3 import S3Store
 from pannier_gateway.stores.s3.answers import Listed, ListedPage
 from pannier_gateway.stores.s3.bucket import S3Bucket
 from pannier_gateway.stores.s3.listing import AT_ONCE, Candidate, begin, choose
 from pannier_gateway.upstream.connection import Answer
 from support.engines import VERSITYGW, Engine, bucket_of, pool_of, store_of
-from support.stores import NOON, SECOND, ManualClock, paths, put
+from support.stores import NOON, SECOND, ManualClock, draft, paths, put, whole
 
 pytestmark = pytest.mark.slow
 FOLDS = st.lists(st.sampled_from(["a", "b", None]), max_size=40).map(
@@ -173,6 +174,51 @@ async def test_a_short_page_asks_for_little(counted: Counted) -> None:
 
     assert len((await counted.store.list(Listing("", limit=3))).records) == 3
     assert counted.asked() == (4, 1)
+
+
+async def test_records_that_others_made_far_too_large_are_neither_remembered_nor_all_on_one_page(
+    strict: Engine, counted: Counted
+) -> None:
+    """Deflated a megabyte of the same is small enough for any store."""
+    heavy = draft(attributes=Attributes(custom={"color": "a" * 1_000_000}))
+    for number in range(4):
+        await counted.store.put(f"{number}", whole(b"x"), heavy)
+    age(strict, counted.bucket.name)
+    counted.asked()
+
+    page = await counted.store.list(Listing(""))
+    assert [each.path for each in page.records] == ["0", "1", "2"]
+    assert counted.asked() == (4, 1)
+
+    rest = await counted.store.list(Listing("", page.next or ""))
+    assert [each.path for each in rest.records] == ["3"]
+    assert counted.asked() == (1, 1)
+
+
+async def test_one_that_fails_ends_those_that_are_asked_at_the_same_time(
+    bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, head, under_way = store_of(bucket, VERSITYGW), bucket.head, 0
+    for number in range(5):
+        await put(store, f"{number}", b"x")
+
+    async def failing(key: str) -> Answer:
+        nonlocal under_way
+        if key.startswith("3"):
+            raise StoreUnavailable("no")
+        under_way += 1
+        try:
+            return await head(key)
+        finally:
+            await asyncio.sleep(0)
+            under_way -= 1
+
+    monkeypatch.setattr(bucket, "head", failing)
+
+    with pytest.raises(StoreUnavailable):
+        await store.list(Listing(""))
+
+    assert under_way == 0
 
 
 def candidates(folds: Iterable[str | None]) -> list[Candidate]:

@@ -13,8 +13,9 @@ from prometheus_client import CollectorRegistry
 
 from pannier_gateway.errors import TooLarge
 from pannier_gateway.metrics import ResilienceMetrics
+from pannier_gateway.resilience.shared import PARTS, Shared
 from pannier_gateway.resilience.spool import SpoolLimits
-from pannier_gateway.resilience.stack import PARTS, Resilience, Shared
+from pannier_gateway.resilience.stack import Resilience
 from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.s3 import multipart
 from pannier_gateway.stores.s3.multipart import FIRST_PARTS, GROWING, MOST_PARTS, Parts, part_size
@@ -44,7 +45,7 @@ async def test_parts_are_full_but_the_last_and_come_to_the_whole(sizes: list[int
     parts: list[bytes] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(multipart, "FIRST_PARTS", 10)
-        async with Parts(Pieces(sizes), given.keep) as cut:
+        async with Parts(aiter(Pieces(sizes)), given.keep) as cut:
             while not cut.ended:
                 part = await cut.next()
                 parts.append(await whole(part))
@@ -62,7 +63,7 @@ async def test_parts_are_kept_in_memory_as_long_as_there_is_room(tmp_path: Path)
         shared = Shared(metrics, lambda: 0.0, threads, tmp_path)
         given = Resilience("bucket", shared)
         piece = 1 << 20
-        crowd = [Parts(Pieces([piece] * 9), given.keep) for _ in range(5)]
+        crowd = [Parts(aiter(Pieces([piece] * 9)), given.keep) for _ in range(5)]
         async with AsyncExitStack() as stack:
             for each in crowd:
                 await stack.enter_async_context(each)
@@ -84,7 +85,7 @@ async def test_a_part_that_there_is_no_room_for_is_refused_and_nothing_of_it_sta
     with ThreadPoolExecutor(1) as threads:
         shared = Shared(metrics, lambda: 0.0, threads, tmp_path)
         shared.parts.limits = SpoolLimits(10, 10, 10, 10)
-        async with Parts(Pieces([9, 9, 9]), Resilience("bucket", shared).keep) as parts:
+        async with Parts(aiter(Pieces([9, 9, 9])), Resilience("bucket", shared).keep) as parts:
             with pytest.raises(TooLarge, match="--spool-size"):
                 await parts.next()
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 from socket import MSG_PEEK, SO_RCVBUF, SOL_SOCKET
-from urllib.request import urlopen
 
 import pytest
 
@@ -62,13 +60,6 @@ def gateway_over(
     return running_gateway(folder / "data", manifests=file)
 
 
-def total(gateway: Gateway, name: str) -> float:
-    """Of a counter or gauge, over all labels."""
-    with urlopen(f"{gateway.admin_url}/metrics") as page:
-        text = page.read().decode()
-    return sum(map(float, re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)))
-
-
 def use(url: str, seed: int) -> int:
     """One user's operations on keys of their own, each of which has to come out as it should; how
     many bytes were moved."""
@@ -116,8 +107,8 @@ async def test_a_storm_is_not_noticed(
             moved = await asyncio.gather(
                 *(in_thread(users, partial(use, gateway.url, seed)) for seed in range(USERS))
             )
-            mended = await in_thread(users, partial(total, gateway, "pannier_retries_total"))
-            held = await in_thread(users, partial(total, gateway, "pannier_body_bytes"))
+            mended = await in_thread(users, partial(gateway.metric, "pannier_retries_total"))
+            held = await in_thread(users, partial(gateway.metric, "pannier_body_bytes"))
 
     assert sum(moved) > 100 * MIB
     assert proxy.resets > 3
@@ -150,7 +141,7 @@ async def test_uploads_outlive_the_death_of_their_store(
             asyncio.ensure_future(in_thread(users, partial(upload, gateway.url, body)))
             for body in bodies
         ]
-        retries = partial(total, gateway, "pannier_retries_total")
+        retries = partial(gateway.metric, "pannier_retries_total")
         while await in_thread(users, retries) == 0:
             assert not any(each.done() for each in uploading)
         with versitygw(engine.folder, engine.port):
@@ -185,7 +176,7 @@ async def test_a_download_that_breaks_off_goes_on_with_the_same_object_or_not_at
             await proxy.down()
             await proxy.up()
             body = await in_thread(users, partial(end, wire))
-            resumed = await in_thread(users, partial(total, gateway, "pannier_resumes_total"))
+            resumed = await in_thread(users, partial(gateway.metric, "pannier_resumes_total"))
 
     assert resumed > 0
     assert NOISE.startswith(body)
@@ -207,7 +198,7 @@ async def test_a_store_that_drips_for_longer_than_all_its_limits_is_read_to_the_
         with gateway_over(tmp_path, proxy.port, limits) as gateway:
             got = await in_thread(users, partial(use, gateway.url))
             failures = [
-                await in_thread(users, partial(total, gateway, f"pannier_{name}_total"))
+                await in_thread(users, partial(gateway.metric, f"pannier_{name}_total"))
                 for name in ("retries", "resumes")
             ]
 
@@ -224,7 +215,7 @@ async def test_a_gateway_whose_loop_is_late_turns_writes_away(
     def keep_busy(gateway: Gateway, crowd: ExitStack) -> None:
         for _ in range(FEW):
             crowd.enter_context(Wire(gateway.url)).send(head("GET", TARGET))
-        while total(gateway, "pannier_store_in_flight_requests") < FEW:
+        while gateway.metric("pannier_store_in_flight_requests") < FEW:
             pass
 
     def stop_and_ask(gateway: Gateway, crowd: ExitStack) -> Wire:
@@ -233,7 +224,7 @@ async def test_a_gateway_whose_loop_is_late_turns_writes_away(
         wire = crowd.enter_context(Wire(gateway.url))
         wire.send(head("PUT", TARGET, body=b"x") + b"x")
         gateway.process.send_signal(SIGCONT)
-        total(gateway, "pannier_requests_total")  # once that is told, it has looked at the PUT too
+        gateway.metric("pannier_requests_total")  # once that is told, it has looked at the PUT too
         return wire
 
     async with FaultProxy.run(engine.port, sluice, random.Random(1)) as proxy:

@@ -1,6 +1,5 @@
 """A Bucket's configuration as a store: where it is, and how the two prove themselves."""
 
-import asyncio
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from pannier_gateway.stores.secrets import MountedSecrets
 from pannier_gateway.tls.trust import Trusts
 from support.certificates import Authority, server_context
 from support.engines import provision
+from support.jumps import turns
 from support.scripted import answer, serving
 
 NOWHERE = MountedSecrets(Path("/nowhere"))
@@ -92,8 +92,7 @@ async def test_a_store_behind_mutual_tls_is_reached_with_the_certificate_of_the_
         mounted, given = MountedSecrets(tmp_path), provision()
         async with opened(config(url, tls=TLS), mounted, Trusts(), given) as store:
             assert not await store.touch("k", "e", 1)
-        for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
-            await asyncio.sleep(0)
+        await turns()  # in which sockets are closed: the server's thread waits for that
 
     assert server.requests
 
@@ -116,8 +115,7 @@ async def test_a_store_is_known_by_the_name_that_the_bucket_gives_it(
                     await store.touch("k", "e", 1)
             else:
                 assert not await store.touch("k", "e", 1)
-        for _ in range(5):  # as above
-            await asyncio.sleep(0)
+        await turns()  # as above
 
 
 @pytest.mark.parametrize(

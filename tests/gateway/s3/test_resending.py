@@ -14,12 +14,13 @@ from pannier_gateway.errors import PreconditionFailed, StoreRefused, StoreUnavai
 from pannier_gateway.metrics import ResilienceMetrics
 from pannier_gateway.resilience.hedging import HedgePolicy
 from pannier_gateway.resilience.retry import Timing
-from pannier_gateway.resilience.stack import Resilience, Shared
+from pannier_gateway.resilience.shared import Shared
+from pannier_gateway.resilience.stack import Resilience
 from pannier_gateway.stores.base import Attributes, Buffer, Draft, Store
 from pannier_gateway.stores.s3.bucket import S3Bucket
 from support.engines import VERSITYGW, Engine, store_of, unfinished_uploads
 from support.faulty import VirtualTime, silent, unreachable
-from support.stores import NOON, Body, draft, put, read, streamed, whole
+from support.stores import NOON, Body, Held, draft, put, read, streamed, whole
 
 pytestmark = pytest.mark.engines
 
@@ -129,6 +130,51 @@ async def test_the_end_of_an_upload_is_asked_for_once_however_late(
     assert await read(store, "k") == LONG
 
 
+@pytest.mark.parametrize("conditions", [UNCONDITIONAL, CREATE])
+async def test_an_upload_is_done_when_it_is_seen_and_not_when_its_store_says_so_once_more(
+    bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch, conditions: Conditions
+) -> None:
+    """As versitygw does while it is still at it for the one who asked first."""
+    end_upload, asked = bucket.end_upload, 0
+
+    async def at_it(*given: Any) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise silent()
+        if asked > 3:
+            await end_upload(*given)
+
+    monkeypatch.setattr(bucket, "end_upload", at_it)
+    store = around(bucket)
+
+    await put(store, "k", streamed(LONG, 1 << 20), conditions)
+
+    assert await read(store, "k") == LONG
+
+
+async def test_what_others_write_behind_an_upload_that_was_ended_twice_stays(
+    bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_upload, asked = bucket.end_upload, 0
+
+    async def overtaken(*given: Any) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise silent()
+        await end_upload(*given)
+        await put(store_of(bucket, VERSITYGW), "k", b"later")
+
+    monkeypatch.setattr(bucket, "end_upload", overtaken)
+    store = around(bucket)
+
+    await put(store, "k", streamed(LONG, 1 << 20))
+
+    assert asked == 2
+    assert await read(store, "k") == b"later"
+
+
 async def test_parts_that_arrived_are_not_sent_again(bucket: S3Bucket, troubled: Troubled) -> None:
     troubled.fail("upload_part", unreachable(), done=False, times=3)
 
@@ -208,3 +254,15 @@ async def test_an_upload_that_comes_to_nothing_leaves_nothing(
 
     assert unfinished_uploads(strict, bucket.name) == set()
     assert len(troubled.calls) == (1 if isinstance(error, StoreRefused) else 8)
+
+
+async def test_a_body_that_is_taken_no_further_is_closed_by_then(
+    bucket: S3Bucket, troubled: Troubled
+) -> None:
+    troubled.fail("upload_part", StoreRefused("no"), done=False)
+    source = Held([LONG, LONG])
+
+    with pytest.raises(StoreRefused):
+        await put(store_of(bucket, VERSITYGW), "k", source)
+
+    assert source.closed

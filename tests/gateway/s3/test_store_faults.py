@@ -1,9 +1,8 @@
 """What becomes of a store that breaks its word, told by a server that does just that."""
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -31,6 +30,8 @@ from pannier_gateway.stores.s3.bucket import S3Bucket, Unmet
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.engines import OWN, bucket_at, provision, store_of
+from support.jumps import turns
+from support.pools import in_use
 from support.scripted import Peer, ScriptedServer, answer, serving
 from support.stores import NOON, draft, put, read, streamed, whole
 
@@ -52,15 +53,8 @@ async def bucket_on(server: ScriptedServer) -> AsyncIterator[S3Bucket]:
         yield bucket_at(Entrance(f"127.0.0.1:{pool.endpoint.port}", pool))
 
 
-@asynccontextmanager
-async def pool_to(server: ScriptedServer) -> AsyncIterator[Pool]:
-    pool = Pool(Endpoint("127.0.0.1", urlsplit(server.url).port or 0))
-    try:
-        yield pool
-    finally:
-        pool.close()
-        for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
-            await asyncio.sleep(0)
+def pool_to(server: ScriptedServer) -> AbstractAsyncContextManager[Pool]:
+    return in_use(Pool(Endpoint("127.0.0.1", urlsplit(server.url).port or 0)))
 
 
 def found(body: bytes = BODY, *headers: str, tag: str = "e1", status: str = "200 OK") -> bytes:
@@ -411,8 +405,7 @@ async def test_each_endpoint_is_asked_by_its_own_name() -> None:
             await put(store, "k", b"x")
         for pool in pools:
             pool.close()
-        for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
-            await asyncio.sleep(0)
+        await turns()
 
     for number, server in enumerate((one, other)):
         assert {each.headers["host"] for each in server.requests} == {f"host{number}"}

@@ -3,7 +3,6 @@
 What a manifest makes of such a bucket is asked in `test_opening`; here its name leads to loopback.
 """
 
-import asyncio
 import random
 from collections.abc import AsyncIterator
 from secrets import token_hex
@@ -28,6 +27,7 @@ from support.engines import (
     provision,
     store_of,
 )
+from support.pools import in_use
 from support.stores import NOON, SECOND, paths, put, read, streamed
 
 pytestmark = [pytest.mark.slow, pytest.mark.engines]
@@ -40,12 +40,10 @@ ODD = ["a", "a//b", "%2F +", "../x", "é"]
 async def named(strict: Engine) -> AsyncIterator[S3Bucket]:
     """A bucket of the engine that no path names."""
     name = make_bucket(strict, f"test-{token_hex(8)}")
-    pool = pool_of(strict)
-    entrance = Entrance(f"{name}.s3.localhost:{strict.port}", pool)
-    among = provision().among({"there": entrance})
-    yield S3Bucket(Address("ns/n", name, ""), among, Signer(REGION), Given(), CALM)
-    pool.close()
-    await asyncio.sleep(0)
+    async with in_use(pool_of(strict)) as pool:
+        entrance = Entrance(f"{name}.s3.localhost:{strict.port}", pool)
+        among = provision().among({"there": entrance})
+        yield S3Bucket(Address("ns/n", name, ""), among, Signer(REGION), Given(), CALM)
 
 
 async def test_the_engine_is_the_same_by_that_name(named: S3Bucket) -> None:

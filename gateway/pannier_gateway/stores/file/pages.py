@@ -1,23 +1,17 @@
-"""Pages of a listing, read from the index. A folded prefix is jumped over, not read.
-
-A page is bounded by what it shows and by its bytes: a thousand objects may have 16 KiB of custom
-fields each.
-"""
+"""Pages of a listing, read from the index. A folded prefix is jumped over, not read."""
 
 import sqlite3
 
 from pannier_gateway.stores.base import (
     Listing,
     Page,
-    Record,
     after_prefix,
     common_prefix,
     resumed_prefix,
 )
 from pannier_gateway.stores.file import index
 from pannier_gateway.stores.file.row import Row
-
-MOST_BYTES = 2 << 20  # of paths and attributes, above which a page ends
+from pannier_gateway.stores.filling import Filling
 
 
 def page(connection: sqlite3.Connection, listing: Listing, now: int) -> Page:
@@ -40,37 +34,25 @@ class Collected:
 
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
-        self._records: list[Record] = []
-        self._prefixes: list[str] = []
-        self._bytes = 0
-        self._last = ""
+        self._filling = Filling(listing.limit)
         self._more = False
         self.resume_at: str | None = first_path(listing)
 
     def add(self, row: Row) -> bool:
         """Take the next row; False when the scan should stop here (see `resume_at`)."""
-        if self._full:
+        if self._filling.full:
             self._more, self.resume_at = True, None
             return False
         folded = common_prefix(row.path, self._listing)
         if folded is None:
-            self._records.append(row.record)
-            self._bytes += len(row.path) + len(row.attributes)
-            self._last = row.path
+            self._filling.add(row.record)
             return True
-        self._prefixes.append(folded)
-        self._last = folded
+        self._filling.add(folded)
         self.resume_at = after_prefix(folded)
         return False
 
-    @property
-    def _full(self) -> bool:
-        shown = len(self._records) + len(self._prefixes)
-        return shown == self._listing.limit or self._bytes >= MOST_BYTES
-
     def page(self) -> Page:
-        following = self._last if self._more else None
-        return Page(tuple(self._records), tuple(self._prefixes), following)
+        return self._filling.page(more=self._more)
 
 
 def first_path(listing: Listing) -> str | None:

@@ -12,7 +12,7 @@ from awscrt.checksums import crc64nvme
 
 from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.provision import Kept
-from pannier_gateway.upstream.request import Streamed
+from pannier_gateway.upstream.request import Streamed, taken
 
 CRC64NVME = "x-amz-checksum-crc64nvme"
 
@@ -35,8 +35,9 @@ async def md5_of(body: Body) -> bytes:
     if isinstance(body, Buffer):
         await asyncio.to_thread(digest.update, body)
     else:
-        async for piece in body:
-            await asyncio.to_thread(digest.update, piece)
+        async with taken(body) as pieces:
+            async for piece in pieces:
+                await asyncio.to_thread(digest.update, piece)
     return digest.digest()
 
 

@@ -8,13 +8,14 @@ living one is enough; and what else has to be asked is asked many at once.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from pannier_gateway.clock import Clock
 from pannier_gateway.moments import SECOND
 from pannier_gateway.stores.base import Listing, Page, Record, common_prefix, resumed_prefix
+from pannier_gateway.stores.filling import Filling, weight
 from pannier_gateway.stores.s3.answers import Listed, ListedPage
 from pannier_gateway.stores.s3.keys import Layout, is_text, path_of, stored, stored_prefix
 from pannier_gateway.stores.s3.metadata import Stored, moment_of
@@ -24,10 +25,12 @@ log = logging.getLogger("pannier.store")
 AT_ONCE = 16  # HEADs of one listing
 ENTRIES_A_PAGE = 1000
 REMEMBERED = 16_384  # records: some 15 MiB
+LIGHT = 1024  # bytes up to which a record is remembered: others may have written far larger ones
 SETTLED = 2 * SECOND  # engines tell times in seconds: a younger object may change and look the same
 LAST = "\U0010fffd"  # sorts after whatever else follows a prefix
 
 Look = Callable[[str], Awaitable[Stored | None]]
+T = TypeVar("T")
 
 
 class Keys(Protocol):
@@ -61,20 +64,13 @@ class Lister:
         return f"<Lister, {len(self._known)} records known>"
 
     async def page(self, listing: Listing, layout: Layout) -> Page:
-        records: list[Record] = []
-        prefixes: list[str] = []
-        last = ""
+        filling = Filling(listing.limit)
         async with aclosing(self._entries(listing, layout)) as entries:
             async for entry in entries:
-                if len(records) + len(prefixes) == listing.limit:
-                    return Page(tuple(records), tuple(prefixes), last)
-                if isinstance(entry, Record):
-                    records.append(entry)
-                    last = entry.path
-                else:
-                    prefixes.append(entry)
-                    last = entry
-        return Page(tuple(records), tuple(prefixes))
+                if filling.full:
+                    return filling.page(more=True)
+                filling.add(entry)
+        return filling.page(more=False)
 
     async def _entries(
         self, listing: Listing, layout: Layout
@@ -120,9 +116,9 @@ class Lister:
         """What becomes of the candidates of a page, `shown` having been told before."""
         at = 0
         while chosen := choose(candidates, at, shown):
-            asked = [self._record(candidates[index]) for index in chosen]
+            records = await together([self._record(candidates[index]) for index in chosen])
             at = chosen[-1] + 1
-            for index, record in zip(chosen, await asyncio.gather(*asked), strict=True):
+            for index, record in zip(chosen, records, strict=True):
                 folded = candidates[index].folded
                 if record is not None:
                     shown = folded
@@ -138,7 +134,7 @@ class Lister:
             if found is None:
                 return None
             record = found.record
-            if settled(found, candidate.listed):
+            if settled(found, candidate.listed) and weight(record) <= LIGHT:
                 self._remember(candidate.listed, record)
         else:
             self._known.move_to_end(candidate.listed)
@@ -148,6 +144,18 @@ class Lister:
         self._known[listed] = record
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
+
+
+async def together(asked: Sequence[Coroutine[object, object, T]]) -> list[T]:
+    """What they come to. The first that fails is raised when all others have ended early."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in asked]
+    except ExceptionGroup as failed:
+        error = failed.exceptions[0]
+    else:
+        return [each.result() for each in tasks]
+    raise error  # as it is: its cause tells whether it passes
 
 
 def begin(listing: Listing, layout: Layout) -> str:

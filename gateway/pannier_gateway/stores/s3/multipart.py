@@ -4,7 +4,7 @@ comes to nothing."""
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -46,10 +46,12 @@ class Parts:
     `ended`: what was given last was the end of it.
     """
 
-    def __init__(self, source: Source, keep: Callable[[Source], Awaitable[Kept]]) -> None:
+    def __init__(
+        self, pieces: AsyncIterator[Buffer], keep: Callable[[Source], Awaitable[Kept]]
+    ) -> None:
         self.ended = False
         self._keep = keep
-        self._pieces = aiter(source)
+        self._pieces = pieces
         self._number = 0
         self._beyond: Buffer = b""  # what came after the part that was given last
         self._given: Kept | None = None
@@ -69,7 +71,8 @@ class Parts:
         if self._given is not None:
             await self._given.close()
         self._number += 1
-        self._given = await self._keep(Cut(self._next(part_size(self._number))))
+        async with aclosing(self._next(part_size(self._number))) as pieces:
+            self._given = await self._keep(Cut(pieces))
         return self._given
 
     async def _next(self, size: int) -> AsyncGenerator[Buffer, None]:

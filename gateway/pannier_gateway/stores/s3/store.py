@@ -24,7 +24,6 @@ from pannier_gateway.errors import (
     NotOffered,
     ObjectExpired,
     ObjectNotFound,
-    PannierError,
     PreconditionFailed,
     StoreUnavailable,
 )
@@ -42,6 +41,8 @@ from pannier_gateway.stores.s3.multipart import Again, Parts, Uploads, once
 from pannier_gateway.stores.s3.reading import S3Object
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.stores.s3.turns import Turns
+from pannier_gateway.stores.s3.writing import Completion, Writing
+from pannier_gateway.upstream.request import taken
 
 Write = Callable[[Headers], Awaitable[None]]  # with the condition that guards it
 
@@ -126,7 +127,7 @@ class S3Store:
         target = Target(path, self._key(path, traits), traits, conditions)
         if source.whole is not None:
             return await self._put_whole(target, source.whole, draft(), once)
-        async with Parts(source, self._provision.keep) as parts:
+        async with taken(source) as pieces, Parts(pieces, self._provision.keep) as parts:
             first = await parts.next()
             if parts.ended:
                 return await self._put_whole(target, first, draft(), self._provision.again)
@@ -208,14 +209,16 @@ class S3Store:
                 size += body.size
             ended = draft()
             finish = upload.finish if target.traits.complete else upload.finish_unguarded
-            await again(self._writing(target, record, finish).attempt)
+            await again(self._writing(target, record, finish, Completion).attempt)
         record = replace(record, size=size)
         if ended.attributes == early:
             return record
         whole = replace(record, attributes=ended.attributes)
         return await again(partial(self._complete, target, whole, record))
 
-    def _writing(self, target: "Target", record: Record, write: Write) -> "Writing":
+    def _writing(
+        self, target: "Target", record: Record, write: Write, kind: type[Writing] = Writing
+    ) -> Writing:
         async def guarded() -> None:
             """Again when somebody else was faster but may be overwritten."""
             async with self._turn(target):
@@ -225,11 +228,14 @@ class S3Store:
                         return await write(guard)
             raise self._busy(target.path)
 
-        async def there() -> bool:
-            found = await self._look(target.path)
-            return found is not None and found.record.etag == record.etag
+        async def seen() -> str | None:
+            try:
+                found = await self._look(target.path)
+            except Damaged:
+                return ""  # whatever it was
+            return None if found is None else found.record.etag
 
-        return Writing(guarded, there)
+        return kind(guarded, seen, record.etag)
 
     async def _complete(self, target: "Target", whole: Record, early: Record) -> Record:
         """Write what was not known before; what is there stays where that can't be done safely."""
@@ -339,26 +345,6 @@ class S3Store:
 
     def _busy(self, path: str) -> StoreUnavailable:
         return StoreUnavailable(f"others keep changing {path!r}: ask again")
-
-
-class Writing:
-    """A write that may be tried more than once. What was done although its answer was lost is in
-    the way of the next try, or has used up its parts: that is looked for."""
-
-    def __init__(
-        self, write: Callable[[], Awaitable[None]], there: Callable[[], Awaitable[bool]]
-    ) -> None:
-        self._write = write
-        self._there = there
-        self._failed = False
-
-    async def attempt(self) -> None:
-        failed, self._failed = self._failed, True
-        try:
-            await self._write()
-        except PannierError:
-            if not failed or not await self._there():
-                raise
 
 
 class Target(Struct, frozen=True):
