@@ -1,5 +1,6 @@
 """The store behind proxies: versitygw, and nginx, which hands out its files, so that reading it
-takes little of the senders' core. Three doors lead there: plain, TLS, and mutual TLS.
+takes little of the senders' core. Three doors lead there: plain, TLS, and mutual TLS. What would
+not fit on the disk goes to an engine that throws it away.
 
 An object is handed out with the metadata and the checksum that versitygw tells of it. All that
 begin with the same word have the same content, so that these stand in nginx's configuration.
@@ -10,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import boto3  # type: ignore[import-untyped]
 from botocore.config import Config  # type: ignore[import-untyped]
 
-from bench import nginx
+from bench import nginx, sink
 from bench.door import Door
 from bench.process import Server, free_port, running
 
@@ -29,6 +31,7 @@ MARK = "!"  # ends every key that the gateway stores in versitygw
 IDENTITY = "store-identity"  # what examples/s3.yaml calls it
 DOORS = """
     upstream engine {{ server 127.0.0.1:{engine}; keepalive 64; }}
+    upstream sink {{ server 127.0.0.1:{sink}; keepalive 64; }}
     server {{
         listen 127.0.0.1:{plain};
         listen 127.0.0.1:{tls} ssl;
@@ -47,6 +50,7 @@ SERVED = """
     root {data};
     error_page 418 = @engine;
     location @engine {{ proxy_pass http://engine; }}
+    location {thrown} {{ proxy_pass http://sink; }}
     location / {{ return 418; }}
 """
 HANDED_OUT = """
@@ -65,22 +69,33 @@ class Backend:
     doors: Sequence[Door]
 
 
+class Places(NamedTuple):
+    """How keys begin that nginx reads by itself, and those whose objects are thrown away."""
+
+    read: Sequence[str]
+    thrown: str
+
+
 @contextmanager
-def serving(engine: Engine, home: Path, cpu: int, places: Sequence[str]) -> Iterator[Backend]:
-    """The doors to what `engine` has; where keys begin with one of `places`, nginx reads them."""
+def serving(engine: Engine, home: Path, cpu: int, places: Places) -> Iterator[Backend]:
+    """The doors to what `engine` has."""
     home.mkdir()
     authority = Authority()
     own, shown = authority.issue(home / "own"), authority.issue(home / "secrets" / IDENTITY)
     found = [Door("plain", free_port()), Door("TLS", free_port(), shown)]
     found.append(Door("mTLS", free_port(), shown, demanding=True))
-    served = SERVED.format(identity=own, data=engine.folder / "data")
-    served += "".join(handed_out(engine, place) for place in places)
+    data, thrown = engine.folder / "data", f"/{BUCKET}/{places.thrown}"
+    served = SERVED.format(identity=own, data=data, thrown=thrown)
+    served += "".join(handed_out(engine, place) for place in places.read)
     (home / "served.conf").write_text(served)
     plain, tls, mtls = (door.port for door in found)
-    ports = {"engine": engine.port, "plain": plain, "tls": tls, "mtls": mtls}
+    ports = {"engine": engine.port, "sink": free_port(), "plain": plain, "tls": tls, "mtls": mtls}
     servers = DOORS.format(**ports, home=home, identity=own)
     command = nginx.serving(home, servers, plain, PREFIX, cpu)
-    with running(replace(command, name="straight"), home / "log") as straight:
+    with (
+        running(sink.command(cpu, ports["sink"]), home / "sink"),
+        running(replace(command, name="straight"), home / "log") as straight,
+    ):
         yield Backend(straight, found)
 
 

@@ -4,15 +4,17 @@ HAProxy and nginx pass on what they are asked: a path of S3, for a PUT one that 
 gateway signs by itself, compares checksums, can do all again that fails, and puts in parts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 from bench import backend, bodies, closed_loop, gateway, haproxy, nginx, stream, wrk
 from bench.arena import Arena, started
-from bench.backend import BUCKET, MARK, PREFIX, Backend
+from bench.backend import BUCKET, MARK, PREFIX, Backend, Places
 from bench.debian import Missing
 from bench.door import Door
 from bench.load import Sample, Workload, sample
@@ -27,7 +29,7 @@ from support.engines import Engine, make_bucket, versitygw
 
 USECASE = "media"
 PLACE = f"{USECASE}/objects/"  # of the keys in the bucket
-SMALL, EIGHTH, LARGE = "small-", "eighth-", "large-"
+SMALL, LARGE, THROWN = "small-", "large-", "thrown-"
 KEYS = 1000
 SIZE = 64 * MIB
 STREAMS = 4
@@ -35,6 +37,7 @@ RATE = 1000  # requests a second
 ADDED_MOST = 0.3  # milliseconds
 CLIENTS = 64
 PEAK_MOST = 96  # MiB
+TELL_SECONDS = 10
 GET_SMALL = {"plain": 0.4, "TLS": 0.35, "mTLS": 0.35}
 GET_LARGE = Aim(thrift, least=1.0, name="gateway")
 
@@ -63,14 +66,17 @@ def main(settings: Settings) -> None:
 
 @contextmanager
 def scene(settings: Settings, home: Path) -> Iterator[Scene]:
-    content = bodies.noise(home / "noise", KIB + 1)  # one more: all have the same KiB
+    content = bodies.noise(home / "small", KIB + 1)  # one more: all have the same KiB
+    noise = bodies.noise(home / "large", MIB)
     with (
         versitygw(home / "engine") as engine,
-        stream.memory_body(SIZE, bodies.noise(home / "large", MIB).read_bytes()) as body,
+        stream.memory_body(peak_sizes(settings)[-1], noise.read_bytes()) as largest,
     ):
         make_bucket(engine, BUCKET)
+        body = replace(largest, size=SIZE)
         fill(settings, home / "filling", Door("", engine.port), content, body)
-        places = [PLACE + word for word in (SMALL, EIGHTH, LARGE)]
+        words = [SMALL, LARGE, *map(word_of, peak_sizes(settings))]
+        places = Places([PLACE + word for word in words], PLACE + THROWN)
         with backend.serving(engine, home / "behind", settings.load_cpu, places) as behind:
             yield Scene(settings, home, engine, behind, body)
 
@@ -80,16 +86,17 @@ def fill(settings: Settings, home: Path, engine: Door, content: Path, body: stre
     with running(ours(settings, home, engine), home / "log") as server:
         small = Workload("PUT", USECASE, series=SMALL, keys=KEYS, size=KIB, bodies=content)
         closed_loop.send_count(server, small, connections=1, count=KEYS)
-        for word, size in ((EIGHTH, SIZE // 8), (LARGE, SIZE)):
-            paths = [target(server, f"{word}{n}") for n in range(STREAMS)]
-            stream.upload(server, paths, replace(body, size=size), 1)
+        stream.upload(server, [target(server, f"{LARGE}{n}") for n in range(STREAMS)], body, 1)
+        for size in peak_sizes(settings):
+            stream.upload(server, [target(server, word_of(size))], replace(body, size=size), 1)
 
 
 def ours(settings: Settings, home: Path, door: Door) -> Command:
     """The gateway before what is behind `door`."""
     home.mkdir()
     manifests = home / "s3.yaml"
-    manifests.write_text((example.at if door.identity else example.plain)(door.url))
+    text = (example.at if door.identity else example.plain)(door.url)
+    manifests.write_text(text.replace("  limits: {maxObjectBytes: 268435456}\n", ""))
     secrets = door.identity.parent if door.identity else home
     options = ["--secrets-dir", str(secrets)]
     return gateway.command(settings, home / "data", manifests=manifests, options=options)
@@ -170,25 +177,48 @@ def get(server: Server, _turn: int) -> Sample:
     return sample(server, partial(stream.download, server, paths, STREAMS))
 
 
+def peak_sizes(settings: Settings) -> tuple[int, int]:
+    """Bytes of a body: two sizes, so that it is seen whether memory depends on that."""
+    return (8 * MIB, 64 * MIB) if settings.quick else (64 * MIB, 1024 * MIB)
+
+
+def word_of(size: int) -> str:
+    """The key of the object of that size, and how no other begins."""
+    return f"read-{size // MIB}-"
+
+
 def peaks(ready: Scene, door: Door) -> None:
-    """Of the gateway, each in a process that has done nothing before; an eighth of the size too."""
-    for word, size in ((EIGHTH, SIZE // 8), (LARGE, SIZE)):
-        for way in ("put", "get"):
-            home = ready.home / f"peak-{way}-{word}"
+    """Of the gateway, each in a process that has done nothing before."""
+    for size in peak_sizes(ready.settings):
+        for way in (upload, download):
+            what = f"{CLIENTS} at once {way.__name__} {size // MIB} MiB each, {door.name}"
+            print(f"\n{what}", flush=True)
+            home = ready.home / f"{way.__name__}-{size}"
             with running(ours(ready.settings, home, door), home / "log") as server:
-                move(server, way, word, replace(ready.body, size=size))
+                watched(server, partial(way, server, replace(ready.body, size=size)))
                 peak = server.memory("VmHWM") / MIB
-            what = f"peak while {CLIENTS} at once {way} {size // MIB} MiB each, {door.name}:"
-            print(limit(what, peak, PEAK_MOST, "MiB"), flush=True)
+            print("  " + limit("peak", peak, PEAK_MOST, "MiB"), flush=True)
 
 
-def move(server: Server, way: str, word: str, body: stream.Body) -> None:
-    """All clients put a body each, or get what begins with `word`."""
-    if way == "put":
-        stream.upload(server, putting(server, "peak-", CLIENTS), body, CLIENTS)
-        return
-    paths = [target(server, f"{word}{number % STREAMS}") for number in range(CLIENTS)]
-    stream.download(server, paths, CLIENTS)
+def upload(server: Server, body: stream.Body) -> None:
+    """All clients, an object each, to the engine that throws them away."""
+    stream.upload(server, putting(server, THROWN, CLIENTS), body, CLIENTS)
+
+
+def download(server: Server, body: stream.Body) -> None:
+    """All clients, the same object."""
+    stream.download(server, [target(server, word_of(body.size))] * CLIENTS, CLIENTS)
+
+
+def watched(server: Server, work: Callable[[], None]) -> None:
+    """Do it, telling now and then that it goes on."""
+    began = monotonic()
+    with ThreadPoolExecutor(1) as thread:
+        working = thread.submit(work)
+        while not wait([working], timeout=TELL_SECONDS).done:
+            resident = server.memory("VmRSS") / MIB
+            print(f"  {monotonic() - began:.0f} s: {resident:.0f} MiB resident", flush=True)
+    working.result()
 
 
 if __name__ == "__main__":

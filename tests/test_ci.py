@@ -29,7 +29,7 @@ class Machine:
     def run(self, *, lint: int = 0, test: int = 0, e2e: int | str = 0) -> Outcome:
         """`e2e`: how it ends, or what decides that."""
         targets = f'lint) exit {lint};; test) echo "{COUNT}"; exit {test};;'
-        self._program("path/make", f'echo "make $*"; case $1 in {targets} esac')
+        self._program("path/make", f'echo "make $* CI=$CI"; case $1 in {targets} esac')
         ending = e2e if isinstance(e2e, str) else f"exit {e2e}"
         self._program(".venv/bin/python", f'echo "python $*"; {ending}')
         path = f"{self._folder / 'path'}:/usr/bin:/bin"
@@ -61,6 +61,13 @@ def test_all_is_run_in_turn_and_the_count_of_tests_comes_last(machine: Machine) 
     run = [line.split()[1] for line in outcome.lines if line.startswith(("make", "python"))]
     assert run == ["lint", "test", "tools/e2e.py"]
     assert outcome.lines[-1] == COUNT
+
+
+def test_what_a_machine_can_not_have_is_no_reason_to_skip_a_test(machine: Machine) -> None:
+    """Tests know by CI=true that nobody would read of it."""
+    made = [line for line in machine.run().lines if line.startswith("make test")]
+
+    assert [line.endswith("CI=true") for line in made] == [True]
 
 
 def test_what_fails_on_a_node_is_tried_once_more(machine: Machine) -> None:

@@ -50,6 +50,15 @@ def test_the_demo_shows_the_main_job_and_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_demo_explains_itself(
+    demo: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--help"])
+
+    assert demo.main() == 0
+    assert "examples/demo.py examples/s3.yaml" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_demo_that_is_interrupted_takes_its_gateway_along(
     running: subprocess.Popen[str], tmp_path: Path

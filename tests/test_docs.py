@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -152,9 +151,8 @@ def test_metrics_carry_the_labels_that_are_documented(gateway: Gateway) -> None:
         wire.ask("PUT", "/v1/objects/attachments/labels=1/k", text, b"word " * 1000)
         wire.ask("GET", "/v1/objects/attachments/labels=1/k")
 
-    with urllib.request.urlopen(f"{gateway.admin_url}/metrics") as page:
-        families = text_string_to_metric_families(page.read().decode())
-        samples = {sample.name: sample for family in families for sample in family.samples}
+    families = text_string_to_metric_families(gateway.metrics)
+    samples = {sample.name: sample for family in families for sample in family.samples}
 
     for name, labels, *_ in rows(text_of("gateway.md"), r"pannier_.*"):
         sample = samples.get(name) or samples[f"{name}_count"]
@@ -332,6 +330,65 @@ def test_curl_prints_what_is_shown(page: Path, gateway: Gateway, tmp_path: Path)
         if not in_order([masked(line) for line in shown], answer.splitlines())
     ]
     assert wrong == []
+
+
+def started_by_hand() -> list[str]:
+    """What pages have their readers type to start a gateway that needs no more than a checkout."""
+    text = "".join(
+        block for page in PAGES for kind in ("sh", "console") for block in blocks(page, kind)
+    )
+    typed = re.findall(
+        r"^(?:\$ )?(\.venv/bin/pannier-gateway --manifests examples/\S+.*)$", text, re.MULTILINE
+    )
+    return sorted({line.partition(" #")[0].strip() for line in typed if "--tls" not in line})
+
+
+def test_commands_are_typed_as_a_checkout_has_them() -> None:
+    files = [*PAGES, *(ROOT / "examples").iterdir()]
+    text = "".join(file.read_text() for file in files if file.is_file())
+
+    assert len(started_by_hand()) >= 3
+    assert re.findall(r"^[$#] +(?:\w+=\S+ )?pannier-\w+ .*", text, re.MULTILINE) == []
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What passes for one to what is typed in it; gateways take free ports there."""
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.setenv("PANNIER_LISTEN", "127.0.0.1:0")
+    monkeypatch.setenv("PANNIER_ADMIN_LISTEN", "127.0.0.1:0")
+    return tmp_path
+
+
+def first_line(command: str, folder: Path) -> str:
+    """What a gateway says that is started so, and ended then."""
+    shell = ["sh", "-c", f"exec {command}"]
+    with subprocess.Popen(shell, cwd=folder, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        process.terminate()
+        _, complaint = process.communicate()
+    assert process.returncode == 0, complaint
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", started_by_hand())
+def test_a_gateway_starts_when_its_command_is_pasted(command: str, checkout: Path) -> None:
+    assert first_line(command, checkout).startswith("pannier-gateway ready: data http://")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_a_hub_starts_with_the_certificates_that_are_shown(checkout: Path) -> None:
+    hub, certificates = blocks(ROOT / "docs" / "tls.md", "console")
+    pasted = re.sub(r"^\$ ", "", certificates, flags=re.MULTILINE)
+    subprocess.run(["sh", "-ec", pasted], cwd=checkout, capture_output=True, check=True)
+
+    command = hub.removeprefix("$ ").replace("0.0.0.0:8652", "127.0.0.1:0")
+
+    assert " tls https://" in first_line(command, checkout)
 
 
 def masked(text: str) -> str:

@@ -26,6 +26,7 @@ PAGES = {
     "/startupz": "has the start ended",
     "/configz": "the configuration in force, without secrets",
 }
+INDEX = "".join(f"{path}\t{what}\n" for path, what in PAGES.items())
 
 
 class Pages(Protocol):
@@ -106,8 +107,7 @@ class Admin:
         return web.Response(text="ok\n")
 
     async def configz(self, _: web.Request) -> web.Response:
-        body = msgspec.json.format(msgspec.json.encode(self._status.in_force))
-        return web.Response(body=body, headers={"content-type": "application/json"})
+        return config_page(self._status.in_force)
 
 
 @asynccontextmanager
@@ -125,7 +125,8 @@ async def serving(pages: Pages, at: Address) -> AsyncIterator[str]:
 
 def application(pages: Pages) -> web.Application:
     """The pages, and whoever is lost among them."""
-    built = web.Application(middlewares=[without_pages])
+    built = web.Application(middlewares=[without_pages, showing_the_way])
+    built.on_response_prepare.append(without_versions)
     built.add_routes(
         [
             web.get("/", index),
@@ -141,13 +142,20 @@ def application(pages: Pages) -> web.Application:
 
 
 async def index(_: web.Request) -> web.Response:
-    return web.Response(text="".join(f"{path}\t{what}\n" for path, what in PAGES.items()))
+    return web.Response(text=INDEX)
+
+
+def config_page(shown: object) -> web.Response:
+    """What is `shown` as JSON for people."""
+    body = msgspec.json.format(msgspec.json.encode(shown)) + b"\n"
+    return web.Response(body=body, content_type="application/json")
 
 
 async def misdirected(_: web.Request) -> web.Response:
     """A 404 would pass for an object that is not there."""
     detail = "these are the admin pages: objects are at the address given as --listen"
-    return web.json_response({"detail": f"client error: {detail}"}, status=421)
+    body = msgspec.json.encode({"detail": f"client error: {detail}"}) + b"\n"
+    return web.Response(status=421, body=body, content_type="application/json")
 
 
 @web.middleware
@@ -157,6 +165,21 @@ async def without_pages(request: web.Request, handler: Handler) -> web.StreamRes
     if error is not None:
         return web.Response(status=error.status, text=f"{error}\n")
     return await handler(request)
+
+
+@web.middleware
+async def showing_the_way(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whoever asks for what is not there is told what is."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        error.text = f"{error.text}; GET here:\n{INDEX}"
+        raise
+
+
+async def without_versions(_: web.Request, response: web.StreamResponse) -> None:
+    """Keep to ourselves what serves the pages: that is for those who know a hole in it."""
+    del response.headers["server"]
 
 
 def kept_in(config: GatewayConfig, stores: Mapping[str, str]) -> dict[str, Kept]:

@@ -12,6 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from pannier_gateway.admin import config_page
+
 ANSWER_SECONDS = 3.0  # within which a worker answers, or is taken for stuck
 TEXT = {"content-type": "text/plain; version=0.0.4; charset=utf-8"}
 
@@ -78,8 +80,7 @@ class Overview:
         answers = await self._ask_all("/configz")
         if not answers:
             return web.Response(status=503, text="no worker is ready\n")
-        body = msgspec.json.format(msgspec.json.encode(compared(answers)))
-        return web.Response(body=body, content_type="application/json")
+        return config_page(compared(answers))
 
     async def _ask_all(self, page: str) -> Answers:
         numbers = sorted(self.ready)

@@ -37,6 +37,9 @@ async def serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload)
         admin.started = True
         await ending.wait()
+        fields = {"in_flight": gateway.drain.in_flight, "seconds": settings.drain}
+        log.info("draining", extra=fields)
+    log.info("stopped")
 
 
 async def announce(gateway: Gateway, where: str) -> None:
@@ -44,6 +47,8 @@ async def announce(gateway: Gateway, where: str) -> None:
     if gateway.waiting is not None:
         print(f"pannier-gateway not ready: {gateway.waiting}; {where}", file=sys.stderr, flush=True)
     await gateway.serving.wait()
+    fields = {"generation": gateway.config.generation, "digest": gateway.digest}
+    log.info("serving", extra=fields | {"usecases": sorted(gateway.config.usecases)})
     print(f"pannier-gateway ready: {where}", flush=True)
 
 
@@ -59,9 +64,6 @@ async def data(settings: Settings, gateway: Gateway) -> AsyncIterator[str]:
             yield where + further
     finally:
         server.pre_shutdown()
-        if gateway.drain.in_flight:
-            fields = {"in_flight": gateway.drain.in_flight, "seconds": settings.drain}
-            log.info("ending: what is in flight may finish", extra=fields)
         if not await gateway.drain.finish(settings.drain):
             log.warning("drain ended early", extra={"in_flight": gateway.drain.in_flight})
         await server.shutdown(FAREWELL_SECONDS)

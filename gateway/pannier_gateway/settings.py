@@ -136,24 +136,39 @@ def parsed(
     if any(each.startswith(SOURCES) for each in arguments):
         defaults = {name: value for name, value in defaults.items() if f"--{name}" not in SOURCES}
     parser.set_defaults(**defaults)
+    refuse(parser, unknown_options(parser, arguments))  # argparse would tell what is missing first
     try:
         found, surplus = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         parser.error(str(error))
-    if surplus:
-        parser.error(f"unrecognized arguments: {' '.join(surplus)}{hint(parser, surplus[0])}")
+    refuse(parser, surplus)
     if (found.manifests is None) == (found.config is None):
         parser.error("give one of --manifests and --config, and not both")
     return vars(found)
 
 
+def refuse(parser: Parser, surplus: Sequence[str]) -> None:
+    """Raises SettingsError where there is any."""
+    if surplus:
+        parser.error(f"unrecognized arguments: {' '.join(surplus)}{hint(parser, surplus[0])}")
+
+
+def unknown_options(parser: Parser, arguments: Sequence[str]) -> list[str]:
+    written = [each for each in arguments if re.match("--?[a-z]", each)]
+    known = options_of(parser)
+    return [each for each in written if each.partition("=")[0] not in known]
+
+
+def options_of(parser: Parser) -> list[str]:
+    return [option for action in parser._actions for option in action.option_strings]
+
+
 def hint(parser: Parser, surplus: str) -> str:
     """What whoever wrote that may have meant."""
-    if not surplus.startswith("-"):
-        return f"; manifests are given as --manifests {surplus}"
-    known = [option for action in parser._actions for option in action.option_strings]
-    meant = get_close_matches(surplus.partition("=")[0], known, 1)
-    return f"; did you mean {meant[0]}?" if meant else ""
+    meant = get_close_matches(surplus.partition("=")[0], ["lifecycle", *options_of(parser)], 1)
+    if meant:
+        return f"; did you mean {meant[0]}?"
+    return "" if surplus.startswith("-") else f"; manifests are given as --manifests {surplus}"
 
 
 def build_parser() -> Parser:

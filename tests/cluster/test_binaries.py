@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from support import binaries
-from support.binaries import OLDEST_GO, PINS, RECIPES, Module, Unavailable, binary
+from support.binaries import (
+    OLDEST_GO,
+    PINS,
+    RECIPES,
+    Module,
+    NoCompiler,
+    Unavailable,
+    binary,
+)
 from support.cluster import ControlPlane
 from support.debian import unpacked_or_skipped
 from support.engines import crate
@@ -72,6 +80,21 @@ def test_a_new_pin_is_a_new_program(source: Path) -> None:
     assert before.exists()
 
 
+def test_a_log_hears_what_a_build_is_at_after_a_while(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def heard() -> bool:
+        binary("greeter")
+        return "parts: … greeter.test\n" in capsys.readouterr().err
+
+    monkeypatch.setattr(binaries, "SILENT_SECONDS", 0)
+    assert heard()
+    source.write_text(source.read_text().replace("hello", "good day"))
+    (source.parents[1] / "go.sum").write_text("\n")
+    monkeypatch.setattr(binaries, "SILENT_SECONDS", 3600)
+    assert not heard()
+
+
 def test_what_does_not_build_says_why_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
     source.write_text("package main\n\nfunc main() { oops() }\n")
 
@@ -113,10 +136,14 @@ def test_all_pins_build_with_the_oldest_go_that_is_taken() -> None:
     assert all(wanted in (PINS / each / "go.mod").read_text() for each in pins)
 
 
-def test_a_crate_without_rust_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
+@pytest.mark.parametrize(("here", "absent"), [("", "cargo, cc"), ("cargo", "cc")])
+def test_a_crate_without_a_compiler_says_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str, absent: str
+) -> None:
+    (tmp_path / here).touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(Unavailable, match="s3s-fs needs Rust, and cargo is not on PATH"):
+    with pytest.raises(NoCompiler, match=f"s3s-fs needs Rust .* not on PATH: {absent}$"):
         binary("s3s-fs")
 
 
@@ -150,10 +177,27 @@ def test_the_server_says_the_version_that_is_pinned(control_plane: ControlPlane)
     assert version.startswith(f"{said['major']}.{said['minor']}.")
 
 
-def test_a_part_that_nobody_knows_is_told_from_those_that_are_known() -> None:
-    done = subprocess.run(
-        [sys.executable, PARTS, "etdc"], capture_output=True, text=True, check=False
-    )
+def test_what_is_to_be_made_is_told_first_and_what_could_not_be_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "etcd").touch(0o755)
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
 
+    first, *_, last = parts("s3s-fs", "etcd")
+    assert first == "parts: 1 of 2 are to be made, once: s3s-fs"
+    assert last == "The tests that need s3s-fs will fail, or be skipped: see above."
+
+
+def test_a_part_that_nobody_knows_is_told_from_those_that_are_known() -> None:
+    (said,) = parts("etdc")
+
+    assert said.startswith("No such part: etdc. There are etcd, ")
+
+
+def parts(*names: str) -> list[str]:
+    """What is said where they can't be had."""
+    command = [sys.executable, str(PARTS), *names]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "No such part: etdc. There are etcd, " in done.stderr
+    return done.stderr.splitlines()

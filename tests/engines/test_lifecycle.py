@@ -1,7 +1,6 @@
 """Real engines delete by the rules that are written for them, what has expired and nothing else; or
 the rules are not written."""
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -9,16 +8,19 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from pannier_gateway.clock import system_clock
-from pannier_gateway.config.model import Expiry, Limits, UsecaseConfig
+from pannier_gateway.config.model import Expiry
 from pannier_gateway.errors import StoreRefused
 from pannier_gateway.stores.s3.bucket import S3Bucket
 from pannier_gateway.stores.s3.enactment import Enactment
 from pannier_gateway.stores.s3.lifecycle import NO_RULES, Plan, plan
 from pannier_gateway.stores.s3.lifespans import DAY, HOUR, tagging
+from support.configs import USECASE
 from support.engines import Engine, bucket_of, client, make_bucket, pool_of, store_of
 from support.makes import MAKES, Engines
+from support.pools import in_use
 from support.stores import put, streamed
 
 pytestmark = [pytest.mark.slow, pytest.mark.all_engines, pytest.mark.timeout(240)]
@@ -30,16 +32,8 @@ THEIRS = {
     "Filter": {"Prefix": "logs/"},
     "Expiration": {"Days": 9},
 }
-WEEK = UsecaseConfig(
-    name="u",
-    namespace="ns",
-    bucket="ns/n",
-    suspend="None",
-    compression="None",
-    compression_min_bytes=0,
-    expiration=Expiry(policy="TimeToLive", after=7 * 86_400),
-    allowed_expirations=(),
-    limits=Limits(),
+WEEK = replace(
+    USECASE, expiration=Expiry(policy="TimeToLive", after=7 * 86_400), allowed_expirations=()
 )
 
 
@@ -50,12 +44,8 @@ async def bucket_on(engine: Engine) -> AsyncIterator[S3Bucket]:
     client(engine).put_bucket_lifecycle_configuration(
         Bucket=name, LifecycleConfiguration={"Rules": [THEIRS]}
     )
-    pool = pool_of(engine)
-    try:
+    async with in_use(pool_of(engine)) as pool:
         yield bucket_of(engine, name, pool)
-    finally:
-        pool.close()
-        await asyncio.sleep(0)
 
 
 async def planned(bucket: S3Bucket, prefix: str = PREFIX) -> Plan:

@@ -1,6 +1,5 @@
 """What is known of the makes of engines, and told of them in the docs, is what the probe finds."""
 
-import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator
@@ -14,6 +13,7 @@ from pannier_gateway.stores.s3.probe import Probe, Unblamed
 from support.binaries import RECIPES, ROOT
 from support.engines import bucket_of, client, make_bucket, pool_of, store_of, unfinished_uploads
 from support.makes import MAKES, Engines
+from support.pools import in_use
 from support.stores import NOON, draft, marks, put, read, whole
 
 PAGE = ROOT / "docs" / "backing-stores.md"
@@ -28,10 +28,9 @@ def make(request: pytest.FixtureRequest) -> str:
 async def bucket(make: str, engines: Engines) -> AsyncIterator[S3Bucket]:
     """A new one of the engine."""
     engine = engines.running(make)
-    pool, name = pool_of(engine), make_bucket(engine, f"made-{secrets.token_hex(8)}")
-    yield bucket_of(engine, name, pool)
-    pool.close()
-    await asyncio.sleep(0)
+    name = make_bucket(engine, f"made-{secrets.token_hex(8)}")
+    async with in_use(pool_of(engine)) as pool:
+        yield bucket_of(engine, name, pool)
 
 
 async def test_what_is_known_of_an_engine_is_what_the_probe_finds(

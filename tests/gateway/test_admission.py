@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pannier_gateway import admission
 from pannier_gateway.admission import LONGEST_ARREARS, Account, Admission, Gate
-from pannier_gateway.config.model import Expiry, Limits, UsecaseConfig
+from pannier_gateway.config.model import Limits, UsecaseConfig
 from pannier_gateway.errors import LimitReached
+from support.configs import USECASE
+from support.jumps import turns
 
 RATES = st.integers(1, 10_000)
 PAUSES = st.lists(st.floats(0, 2), min_size=1, max_size=50)
@@ -37,16 +40,7 @@ def world() -> World:
 
 
 def usecase(name: str, /, **limits: int) -> UsecaseConfig:
-    return UsecaseConfig(
-        name=name,
-        namespace="default",
-        bucket="default/main",
-        suspend="None",
-        compression="None",
-        compression_min_bytes=0,
-        expiration=Expiry(policy="Manual"),
-        limits=Limits(**limits),
-    )
+    return replace(USECASE, name=name, limits=Limits(**limits))
 
 
 def passes(gate: Gate) -> bool:
@@ -61,11 +55,6 @@ def owe(gate: Gate, size: float) -> None:
     """As if so many bytes had gone on beyond what was saved up."""
     assert gate.pacer.account is not None
     gate.pacer.account.take(gate.pacer.account.rate + int(size), 0.0)
-
-
-async def turns() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 # Requests a second

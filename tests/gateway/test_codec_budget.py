@@ -6,12 +6,7 @@ import pytest
 from pannier_gateway.codec import NoRoom
 from pannier_gateway.codec import budget as budgeting
 from pannier_gateway.codec.budget import MemoryBudget
-
-
-async def settle() -> None:
-    """Lets every task that can go on do so."""
-    for _ in range(5):
-        await asyncio.sleep(0)
+from support.jumps import turns
 
 
 async def hold(budget: MemoryBudget, size: int, release: asyncio.Event) -> None:
@@ -35,19 +30,19 @@ async def test_room_is_given_back_when_the_block_ends() -> None:
 async def test_who_finds_no_room_waits_in_line() -> None:
     budget, release = MemoryBudget(10), asyncio.Event()
     holding = asyncio.create_task(hold(budget, 8, release))
-    await settle()
+    await turns()
     first = asyncio.create_task(hold(budget, 9, release))
     second = asyncio.create_task(hold(budget, 9, asyncio.Event()))
-    await settle()
+    await turns()
     assert repr(budget) == "<MemoryBudget 8/10 bytes, 2 waiting>"
 
     release.set()
-    await settle()
+    await turns()
 
     assert (holding.done(), first.done()) == (True, True)
     assert repr(budget) == "<MemoryBudget 9/10 bytes, 0 waiting>"
     second.cancel()
-    await settle()
+    await turns()
     assert budget.used == 0
 
 
@@ -57,16 +52,16 @@ async def test_who_finds_room_waits_for_nobody() -> None:
         await room.hold(5)
         large = asyncio.create_task(hold(budget, 10, asyncio.Event()))
         follower = asyncio.create_task(hold(budget, 6, asyncio.Event()))
-        await settle()
+        await turns()
 
         await small.hold(2)
         room.release()
-        await settle()
+        await turns()
 
         assert repr(budget) == "<MemoryBudget 8/10 bytes, 1 waiting>"
         for task in (large, follower):
             task.cancel()
-        await settle()
+        await turns()
 
 
 async def test_who_waits_for_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +100,7 @@ async def test_room_that_turns_out_not_to_be_needed_is_lent_on() -> None:
     with budget.lease() as room, budget.lease() as other:
         await room.hold(9)
         waiting = asyncio.create_task(other.hold(5))
-        await settle()
+        await turns()
 
         room.shrink(5)
         await waiting
@@ -128,7 +123,7 @@ async def test_nobody_waits_while_holding_room() -> None:
         await one.hold(5)
         await other.hold(5)
         grown = asyncio.create_task(one.hold(9))
-        await settle()
+        await turns()
         assert budget.used == 5
         other.release()
         await grown
@@ -174,18 +169,18 @@ async def test_who_stops_waiting_leaves_nothing_behind(granted_first: bool) -> N
         await room.hold(10)
         leaver = asyncio.create_task(hold(budget, 10, asyncio.Event()))
         follower = asyncio.create_task(hold(budget, 3, asyncio.Event()))
-        await settle()
+        await turns()
 
         if granted_first:
             room.release()
         leaver.cancel()
         room.release()
-        await settle()
+        await turns()
 
         assert leaver.cancelled()
         assert budget.used == 3
         follower.cancel()
-        await settle()
+        await turns()
         assert budget.used == 0
 
 
@@ -195,11 +190,11 @@ async def test_a_small_one_moves_up_when_the_large_one_before_it_leaves() -> Non
         await room.hold(5)
         leaver = asyncio.create_task(hold(budget, 10, asyncio.Event()))
         follower = asyncio.create_task(hold(budget, 3, asyncio.Event()))
-        await settle()
+        await turns()
 
         leaver.cancel()
-        await settle()
+        await turns()
 
         assert budget.used == 8
         follower.cancel()
-        await settle()
+        await turns()

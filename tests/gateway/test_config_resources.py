@@ -214,7 +214,20 @@ def test_the_same_resource_twice_is_refused_with_both_places() -> None:
 
     assert problem == (
         "test.yaml: document 3: metadata.name: Duplicate value: already declared in"
-        " test.yaml: document 1: Usecase default/attachments"
+        " test.yaml: document 1: Usecase default/attachments; rename one of the two"
+    )
+
+
+def test_files_that_clash_are_both_named_with_what_to_do() -> None:
+    folder = EXAMPLES[0].parent  # whose files are alternatives
+
+    with pytest.raises(ManifestErrors) as refused:
+        load(folder)
+
+    assert str(refused.value).splitlines()[0] == (
+        f"{folder}/quickstart.yaml: document 2: metadata.name: Duplicate value: already declared in"
+        f" {folder}/hub.yaml: document 2: Usecase default/attachments;"
+        " rename one of the two, or give one of the files alone"
     )
 
 
@@ -246,7 +259,7 @@ def test_a_list_is_what_it_lists() -> None:
     )
     assert twice == (
         "test.yaml: document 1: items[2].metadata.name: Duplicate value: already declared in"
-        " test.yaml: document 1: items[1]: Bucket default/main"
+        " test.yaml: document 1: items[1]: Bucket default/main; rename one of the two"
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack, aclosing
+from contextlib import AsyncExitStack, ExitStack, aclosing, contextmanager
 from functools import partial
 
 import pytest
@@ -141,6 +141,17 @@ async def test_what_never_finds_room_fails_before_there_is_a_body(
     assert workers.budget.used == 0
 
 
+@contextmanager
+def stalled_readers(url: str) -> Iterator[None]:
+    """Of one object, of which each has got the beginning."""
+    with ExitStack() as stack:
+        for _ in range(4):
+            reader = stack.enter_context(Wire(url))
+            reader.send(head("GET", PATH))
+            assert reader.sock.recv(12) == b"HTTP/1.1 200"
+        yield
+
+
 async def test_stalled_readers_of_large_windows_are_in_nobodys_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -151,12 +162,7 @@ async def test_stalled_readers_of_large_windows_are_in_nobodys_way(
         def stall() -> None:
             for path, body in ((PATH, large), (PATH + "ordinary", ordinary)):
                 assert exchange(url, "PUT", path, BY_CLIENT, body).status == 200
-            with ExitStack() as stack:
-                for _ in range(4):
-                    reader = stack.enter_context(Wire(url))
-                    reader.send(head("GET", PATH))
-                    assert reader.sock.recv(12) == b"HTTP/1.1 200"
-
+            with stalled_readers(url):
                 refused = exchange(url, "GET", PATH)
                 assert (refused.status, refused.headers["retry-after"]) == (503, "5")
                 assert "accept-encoding: zstd" in refused.detail
@@ -177,11 +183,7 @@ async def test_stalled_readers_cost_uploads_the_size_alone(
         def stall() -> None:
             large = bomb(64 * MIB, window_log=23)
             assert exchange(url, "PUT", PATH, BY_CLIENT, large).status == 200
-            with ExitStack() as stack:
-                for _ in range(4):
-                    reader = stack.enter_context(Wire(url))
-                    reader.send(head("GET", PATH))
-                    assert reader.sock.recv(12) == b"HTTP/1.1 200"
+            with stalled_readers(url):
                 assert exchange(url, "PUT", PATH + "2", BY_CLIENT, body).status == 200
 
             found = exchange(url, "GET", PATH + "2")

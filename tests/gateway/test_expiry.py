@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pannier.protocol.expiration import MANUAL, Expiration, Policy
-from pannier_gateway.config.model import AllowedExpiry, Expiry, Limits, UsecaseConfig
+from pannier_gateway.config.model import AllowedExpiry, Expiry
 from pannier_gateway.errors import ExpirationRefused, StoreUnavailable
 from pannier_gateway.expiry import (
     Extender,
@@ -19,6 +20,7 @@ from pannier_gateway.expiry import (
 from pannier_gateway.moments import microseconds
 from pannier_gateway.stores.base import Attributes, Record
 from pannier_gateway.stores.memory import MemoryStore
+from support.configs import USECASE
 from support.stores import NOON, SECOND, ManualClock, draft, whole
 
 DAY = 24 * 3600
@@ -31,16 +33,11 @@ HOUR = timedelta(hours=1)
 def lifetimes(
     *allowed: AllowedExpiry, default: Expiry | None = None, anything: bool = False
 ) -> Lifetimes:
-    usecase = UsecaseConfig(
+    usecase = replace(
+        USECASE,
         name="attachments",
-        namespace="default",
-        bucket="default/main",
-        suspend="None",
-        compression="None",
-        compression_min_bytes=0,
         expiration=default or Expiry(policy="Manual"),
         allowed_expirations=None if anything else allowed,
-        limits=Limits(),
     )
     return Lifetimes(usecase)
 

@@ -135,6 +135,23 @@ def test_web_pages_are_told_nothing_and_scrapers_may_use_any_name(
         assert named.status == 200
 
 
+def test_who_is_lost_is_told_what_pages_there_are(gateway: Gateway) -> None:
+    index = exchange(gateway.admin_url, "GET", "/").body.decode()
+
+    for method, page, status in (("GET", "/metric", 404), ("POST", "/metrics", 405)):
+        answer = exchange(gateway.admin_url, method, page)
+        assert answer.status == status
+        assert answer.body.decode().endswith(f"; GET here:\n{index}")
+
+
+@pytest.mark.parametrize("page", ["/", "/configz", "/metrics", "/absent", "/v1/objects/media/_/k"])
+def test_a_page_ends_its_line_and_does_not_tell_what_serves_it(gateway: Gateway, page: str) -> None:
+    answer = exchange(gateway.admin_url, "GET", page)
+
+    assert answer.body.endswith(b"\n")
+    assert "server" not in answer.headers
+
+
 def test_nothing_but_reading_is_offered(gateway: Gateway) -> None:
     for page in ("/", "/metrics", "/configz", "/readyz"):
         for method in ("POST", "PUT", "DELETE"):

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from math import inf
 from socket import IPPROTO_TCP, SHUT_WR, SO_LINGER, SOL_SOCKET, TCP_NODELAY
 from struct import pack
 
@@ -31,14 +32,6 @@ CHUNKED = {"transfer-encoding": "chunked"}
 WAITING = {"expect": "100-continue"}
 LENGTH = {"content-length": "5"}
 RESET = pack("ii", 1, 0)
-
-
-def metrics_of(gateway: Gateway) -> str:
-    return exchange(gateway.admin_url, "GET", "/metrics").body.decode()
-
-
-def in_flight(gateway: Gateway) -> bool:
-    return "pannier_requests_in_flight 0.0\n" not in metrics_of(gateway)
 
 
 # aiohttp
@@ -98,7 +91,7 @@ def test_an_end_while_the_answer_is_made_does_not_stop_it(
 ) -> None:
     exchange(wire.url, "PUT", plain + "large", body=LARGE)
     wire.send(head("GET", plain + "large"))
-    while not in_flight(gateway):
+    while not gateway.in_flight:
         pass
     wire.sock.shutdown(SHUT_WR)
 
@@ -241,7 +234,7 @@ def test_http_1_0_knows_no_100(gateway: Gateway, wire: Wire, plain: str) -> None
     wire.send(
         f"PUT {plain}k HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n".encode()
     )
-    while not in_flight(gateway):
+    while not gateway.in_flight:
         pass
     wire.send(b"bytes")
 
@@ -278,9 +271,7 @@ def test_a_body_that_came_all_the_same_is_passed_over(
 
 def refused(gateway: Gateway) -> float:
     """How many requests were refused before anything was made of them."""
-    name = 'pannier_requests_total{operation="refused",status="4xx",usecase=""} '
-    found = [line for line in metrics_of(gateway).splitlines() if line.startswith(name)]
-    return float(found[0].removeprefix(name)) if found else 0.0
+    return gateway.metric("pannier_requests_total", operation="refused", status="4xx", usecase="")
 
 
 @pytest.mark.parametrize(
@@ -331,40 +322,38 @@ async def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         await wait(ahead)
 
 
+@asynccontextmanager
+async def an_upload_that_takes(
+    seconds: float, monkeypatch: pytest.MonkeyPatch, lifetime: float = inf
+) -> AsyncIterator[Wire]:
+    """Over a connection that may be used for `lifetime`; only its answer is still to come."""
+    metrics = Metrics(drain := Drain())
+    async with serving(MemoryStore(), metrics=metrics, drain=drain, lifetime=lifetime) as url:
+        with Wire(url) as upload, jumps(monkeypatch) as ahead:
+            upload.send(head("PUT", PATH, LENGTH) + b"by")
+            while not drain.in_flight:
+                await turns()
+            ahead.append(seconds)
+            await turns()
+            upload.send(b"tes")
+            yield upload
+
+
 async def test_an_upload_goes_on_after_a_stop_of_the_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    metrics = Metrics(drain := Drain())
-
-    async with serving(MemoryStore(), metrics=metrics, drain=drain) as url:
-        with Wire(url) as upload, jumps(monkeypatch) as ahead:
-            upload.send(head("PUT", PATH, {"content-length": "5"}) + b"by")
-            while not drain.in_flight:
-                await turns()
-            ahead.append(3600)
-            await turns()
-            upload.send(b"tes")
-
-            assert (await asyncio.to_thread(upload.answer)).status == 200
+    async with an_upload_that_takes(3600, monkeypatch) as upload:
+        assert (await asyncio.to_thread(upload.answer)).status == 200
 
 
 async def test_what_is_at_hand_when_a_connection_ages_is_answered_as_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    metrics = Metrics(drain := Drain())
+    async with an_upload_that_takes(50, monkeypatch, lifetime=50) as upload:
+        answer = await asyncio.to_thread(upload.answer)
 
-    async with serving(MemoryStore(), metrics=metrics, drain=drain, lifetime=50) as url:
-        with Wire(url) as upload, jumps(monkeypatch) as ahead:
-            upload.send(head("PUT", PATH, {"content-length": "5"}) + b"by")
-            while not drain.in_flight:
-                await turns()
-            ahead.append(50)
-            await turns()
-            upload.send(b"tes")
-            answer = await asyncio.to_thread(upload.answer)
-
-            assert (answer.status, answer.headers["connection"]) == (200, "close")
-            assert await asyncio.to_thread(upload.rest) == b""
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await asyncio.to_thread(upload.rest) == b""
 
 
 # Memory

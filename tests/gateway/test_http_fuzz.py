@@ -41,8 +41,7 @@ def nothing_untoward(gateway: Gateway) -> Iterator[None]:
     assert exchange(gateway.url, "GET", PLACE + "after").body == b"x"
     assert "Traceback" not in gateway.log.read_text()
     assert not [line for line in gateway.log.read_text().splitlines() if "request failed" in line]
-    in_flight = b"pannier_requests_in_flight 0.0"
-    while in_flight not in exchange(gateway.admin_url, "GET", "/metrics").body:
+    while gateway.in_flight:
         pass
 
 

@@ -31,11 +31,6 @@ def length(size: int) -> dict[str, str]:
     return {"content-length": str(size)}
 
 
-def in_flight(gateway: Gateway) -> bool:
-    page = exchange(gateway.admin_url, "GET", "/metrics").body
-    return b"pannier_requests_in_flight 0.0\n" not in page
-
-
 # Waiting to be asked
 
 
@@ -178,7 +173,7 @@ def test_an_upload_that_breaks_off_leaves_what_was_there(
             wire.sock.shutdown(SHUT_WR)
             wire.rest()
 
-    while in_flight(gateway):
+    while gateway.in_flight:
         pass
     assert exchange(gateway.url, "GET", collection + "old").body == b"old"
     assert exchange(gateway.url, "GET", collection + "new").status == 404
@@ -223,7 +218,7 @@ def test_chunks_that_turn_to_nonsense_are_refused_at_once(
     gateway: Gateway, wire: Wire, plain: str, rest: bytes, sent: bytes
 ) -> None:
     wire.send(head("PUT", plain + "k", CHUNKED) + b"%x\r\n%b" % (len(sent), sent))
-    while not in_flight(gateway):  # so that the request is being read when it breaks
+    while not gateway.in_flight:  # so that the request is being read when it breaks
         pass
     wire.send(b"\r\n" + rest)  # so that the end of a chunk wakes the reader at the same time
 
@@ -318,10 +313,10 @@ def test_a_reader_who_leaves_is_noticed(gateway: Gateway, plain: str) -> None:
     exchange(gateway.url, "PUT", plain + "k", body=bytes(64 << 20))
     with Wire(gateway.url) as wire:
         wire.send(head("GET", plain + "k"))
-        while not in_flight(gateway):
+        while not gateway.in_flight:
             pass
 
-    while in_flight(gateway):
+    while gateway.in_flight:
         pass
 
 

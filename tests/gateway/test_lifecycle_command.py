@@ -94,6 +94,7 @@ def test_settings_come_from_arguments_or_the_environment() -> None:
     ("arguments", "said"),
     [
         ([], r"plan\|apply"),
+        (["--foo"], "unrecognized arguments: --foo"),
         (["destroy", "--manifests", "m"], "destroy"),
         (["plan"], "one of --manifests and --config"),
         (["plan", "--manifests", "m", "--config", "c"], "one of --manifests and --config"),

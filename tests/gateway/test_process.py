@@ -28,10 +28,6 @@ LARGE = noise(1 << 20) * 16  # more than sockets hold
 FREE = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
 
 
-def metrics(gateway: Gateway) -> str:
-    return exchange(gateway.admin_url, "GET", "/metrics").body.decode()
-
-
 def events(gateway: Gateway) -> list[dict[str, Any]]:
     return [json.loads(line) for line in gateway.log.read_text().splitlines()]
 
@@ -49,7 +45,7 @@ def write(path: Path, *manifests: object) -> Path:
 def complaint(
     arguments: Sequence[str], environment: dict[str, str] | None = None, folder: Path | None = None
 ) -> str:
-    """The one line that a gateway says when it can't start; log lines are JSON, this one is not."""
+    """The last thing that a gateway says when it can't start, after nothing but warnings."""
     failed = subprocess.run(
         [sys.executable, "-m", "pannier_gateway", *arguments],
         env=os.environ | (environment or {}),
@@ -60,10 +56,10 @@ def complaint(
         check=False,
     )
     assert (failed.returncode, failed.stdout) == (2, ""), failed.stderr
-    said = [line for line in failed.stderr.splitlines() if not line.startswith("{")]
-    assert len(said) == 1, failed.stderr
-    assert said[0].startswith("pannier-gateway: ")
-    return said[0].removeprefix("pannier-gateway: ")
+    *logged, said = failed.stderr.splitlines()
+    assert {json.loads(line)["level"] for line in logged} <= {"warning", "error"}, failed.stderr
+    assert said.startswith("pannier-gateway: ")
+    return said.removeprefix("pannier-gateway: ")
 
 
 def test_a_setting_that_makes_no_sense_ends_it() -> None:
@@ -162,6 +158,35 @@ def test_it_says_on_one_line_where_it_listens(tmp_path: Path) -> None:
         assert gateway.process.stdout.read() == ""
 
 
+def test_the_log_tells_of_its_start_and_of_its_end(tmp_path: Path) -> None:
+    with running_gateway(tmp_path / "data") as gateway:
+        assert gateway.stop() == 0
+
+    serving, draining, stopped = events(gateway)
+    assert (serving["event"], serving["generation"]) == ("serving", 1)
+    assert serving["usecases"] == ["attachments", "media", "sessions"]
+    assert (draining["event"], draining["in_flight"], draining["seconds"]) == ("draining", 0, 25)
+    assert stopped["event"] == "stopped"
+
+
+def test_on_a_terminal_the_log_is_for_people(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "pannier_gateway", "--manifests", str(QUICKSTART), *FREE]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=-1, stderr=theirs) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+    os.close(theirs)
+    with os.fdopen(ours) as terminal:
+        said = [terminal.readline() for _ in range(3)]
+
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d INFO serving generation=1 digest='\w+' usecases=.*\n", said[0]
+    )
+    assert said[1].endswith(" INFO draining in_flight=0 seconds=25.0\n")
+    assert said[2].endswith(" INFO stopped\n")
+
+
 def test_it_explains_itself() -> None:
     command = [sys.executable, "-m", "pannier_gateway", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -249,7 +274,7 @@ def test_it_serves_a_configuration_as_the_operator_writes_it(tmp_path: Path) -> 
     ) as gateway:
         put = exchange(gateway.url, "PUT", "/v1/objects/media/_/k", body=b"x")
         assert put.status == 200
-        assert 'generation="7"' in metrics(gateway)
+        assert 'generation="7"' in gateway.metrics
 
 
 @contextmanager
@@ -361,7 +386,7 @@ def watching(gateway: Gateway) -> bool:
 
 def applied(gateway: Gateway, result: str = "applied", count: int = 2) -> None:
     """Wait until so many configurations were taken up, or refused."""
-    while f'pannier_config_reloads_total{{result="{result}"}} {count}.0' not in metrics(gateway):
+    while gateway.metric("pannier_config_reloads_total", result=result) != count:
         pass
 
 
@@ -394,7 +419,7 @@ def test_a_change_takes_effect_while_it_serves(following: Gateway, manifests: Pa
     assert put(following, "first").status == 503
     assert exchange(following.url, "GET", "/v1/objects/first/_/k").body == b"x"
     assert put(following, "second").status == 200
-    assert 'generation="2"' in metrics(following)
+    assert 'generation="2"' in following.metrics
 
 
 def test_a_usecase_that_goes_takes_its_name_along_and_leaves_its_objects(
@@ -417,7 +442,7 @@ def test_a_limit_that_goes_lets_go_of_what_it_held_up(following: Gateway, manife
     applied(following)
     with Wire(following.url) as wire:
         wire.send(head("PUT", path, body=body) + body)
-        while "pannier_requests_in_flight 1.0" not in metrics(following):
+        while following.in_flight != 1:
             pass
         write(manifests, bucket(), usecase("first"))
         applied(following, count=3)
@@ -442,7 +467,7 @@ def test_a_request_ends_under_the_configuration_that_it_began_with(
 ) -> None:
     with Wire(following.url) as wire:
         wire.send(head("PUT", "/v1/objects/first/_/k", {"content-length": "5"}) + b"by")
-        while "pannier_requests_in_flight 1.0" not in metrics(following):
+        while following.in_flight != 1:
             pass
         write(manifests, bucket(), usecase("first", limits={"maxObjectBytes": 1}))
         applied(following)
@@ -529,7 +554,7 @@ def test_what_is_in_flight_is_finished_and_nothing_new_is_taken(ending: Gateway)
         idle.ask("GET", "/health")
         upload.send(head("PUT", path + "k", {"content-length": str(len(LARGE))}) + LARGE[:1000])
         download.send(head("GET", path + "large"))
-        while "pannier_requests_in_flight 2.0" not in metrics(ending):
+        while ending.in_flight != 2:
             pass
 
         ending.process.terminate()
@@ -568,7 +593,7 @@ def test_a_client_that_does_not_get_on_is_not_waited_for(tmp_path: Path) -> None
         Wire(gateway.url) as upload,
     ):
         upload.send(head("PUT", path, {"content-length": "5"}) + b"by")
-        while "pannier_requests_in_flight 1.0" not in metrics(gateway):
+        while gateway.in_flight != 1:
             pass
 
         assert gateway.stop() == 0
@@ -584,7 +609,7 @@ def uploading(gateway: Gateway) -> Iterator[Wire]:
     """A request in flight, which waits for a byte more."""
     with Wire(gateway.url) as upload:
         upload.send(head("PUT", "/v1/objects/media/_/k", {"content-length": "5"}) + b"byte")
-        while "pannier_requests_in_flight 1.0" not in metrics(gateway):
+        while gateway.in_flight != 1:
             pass
         yield upload
 
@@ -615,6 +640,9 @@ def test_being_told_again_to_end_cuts_nothing_off(ending: Gateway, first: signal
 
         assert upload.answer().status == 200
         assert ending.process.wait(5) == 0
+    told = {each["event"]: each for each in events(ending)}
+    assert told["draining"]["in_flight"] == 1
+    assert [*told][-1] == "stopped"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -634,7 +662,7 @@ def test_a_successor_takes_the_socket_over_and_keeps_it(tmp_path: Path) -> None:
     at_path = ["--socket", str(tmp_path / "x.sock")]
     with running_gateway(tmp_path / "first", extra_args=at_path) as first, Wire(first.url) as slow:
         slow.send(head("PUT", "/v1/objects/media/_/k", {"content-length": "5"}))
-        while "pannier_requests_in_flight 1.0" not in metrics(first):
+        while first.in_flight != 1:
             pass
         first.process.terminate()
         while not no_longer_listening(first):

@@ -19,6 +19,7 @@ from pannier_gateway.upstream.request import Request
 from support.doorstep import serving
 from support.engines import VERSITYGW, bucket_of, make_bucket, pool_of, store_of, versitygw
 from support.hubs import USECASE, hub, upstream
+from support.pools import in_use
 from support.wire import Answer, exchange
 
 pytestmark = pytest.mark.slow
@@ -61,11 +62,8 @@ def traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
 @asynccontextmanager
 async def engine(folder: Path) -> AsyncIterator[Store]:
     with versitygw(folder) as running:
-        pool = pool_of(running)
-        try:
+        async with in_use(pool_of(running)) as pool:
             yield store_of(bucket_of(running, make_bucket(running), pool), VERSITYGW)
-        finally:
-            pool.close()
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 import pytest
 
 from pannier_gateway.threads import in_thread
+from support.jumps import turns
 
 
 @pytest.fixture
@@ -29,11 +30,6 @@ class Work:
         return "done"
 
 
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 async def test_work_returns_what_it_made(pool: Executor) -> None:
     work = Work()
     work.may_end.set()
@@ -52,11 +48,11 @@ async def test_a_caller_cancelled_however_often_waits_until_the_work_has_ended(
 ) -> None:
     work = Work()
     caller = asyncio.create_task(in_thread(pool, work))
-    await settle()
+    await turns()
 
     for _ in range(times):
         caller.cancel()
-        await settle()
+        await turns()
     waiting = not caller.done()
     work.may_end.set()
     await asyncio.wait([caller])
@@ -75,7 +71,7 @@ async def test_a_cancelled_caller_hears_nothing_of_work_that_fails(pool: Executo
         raise ValueError
 
     caller = asyncio.create_task(in_thread(pool, fail))
-    await settle()
+    await turns()
     caller.cancel()
     may_end.set()
     await asyncio.wait([caller])

@@ -2,11 +2,9 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -46,15 +44,6 @@ def page(gateway: Gateway, path: str) -> tuple[int, str]:
     return answer.status, answer.body.decode()
 
 
-def samples(gateway: Gateway, name: str) -> dict[str, float]:
-    """The values of a metric by worker, added up over other labels."""
-    found: defaultdict[str, float] = defaultdict(float)
-    for line in page(gateway, "/metrics")[1].splitlines():
-        if line.startswith(f"{name}{{") and (worker := re.search(r'worker="(\d+)"', line)):
-            found[worker[1]] += float(line.rsplit(" ", 1)[1])
-    return dict(found)
-
-
 def pids(gateway: Gateway) -> list[int]:
     listed = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text()
     return [int(pid) for pid in listed.split()]
@@ -70,7 +59,7 @@ def test_all_workers_answer_at_one_port_and_each_counts_for_itself(hub: Gateway)
     for _ in range(60):  # connections, that the kernel spreads
         assert exchange(hub.url, "GET", PATH).body == b"bytes"
 
-    requests = samples(hub, "pannier_requests_total")
+    requests = hub.by_worker("pannier_requests_total")
     assert set(requests) == {"1", "2", "3"}
     assert sum(requests.values()) == 61
     assert sum(count > 0 for count in requests.values()) > 1
@@ -82,7 +71,7 @@ def test_the_admin_pages_of_all_are_one(hub: Gateway) -> None:
     shown = json.loads(page(hub, "/configz")[1])
     assert (list(shown["stores"]), shown["differing"]) == (["default/main"], {})
     assert "/metrics" in page(hub, "/")[1]
-    assert samples(hub, "pannier_worker_up") == {"1": 1, "2": 1, "3": 1}
+    assert hub.by_worker("pannier_worker_up") == {"1": 1, "2": 1, "3": 1}
     assert page(hub, "/v1/objects/media/_/k")[0] == 421
 
 
@@ -90,11 +79,11 @@ def test_a_worker_that_is_killed_is_started_anew_and_the_others_serve_on(hub: Ga
     killed = pids(hub)[1]
     subprocess.run(["kill", "-9", str(killed)], check=True)
 
-    until(lambda: samples(hub, "pannier_worker_up").get("2") == 0)
+    until(lambda: hub.by_worker("pannier_worker_up").get("2") == 0)
     assert page(hub, "/readyz")[0] == 200
     assert exchange(hub.url, "GET", "/health").status == 200
-    until(lambda: samples(hub, "pannier_worker_up") == {"1": 1, "2": 1, "3": 1})
-    assert samples(hub, "pannier_worker_starts_total") == {"1": 1, "2": 2, "3": 1}
+    until(lambda: hub.by_worker("pannier_worker_up") == {"1": 1, "2": 1, "3": 1})
+    assert hub.by_worker("pannier_worker_starts_total") == {"1": 1, "2": 2, "3": 1}
     assert killed not in pids(hub)
     assert '"worker died"' in hub.log.read_text()
 
@@ -123,7 +112,7 @@ def test_a_second_ctrl_c_ends_all_of_them_at_once(hub: Gateway) -> None:
     workers = pids(hub)
     with Wire(hub.url) as upload:
         upload.send(head("PUT", PATH, {"content-length": "5"}) + b"byte")
-        until(lambda: sum(samples(hub, "pannier_requests_in_flight").values()) == 1)
+        until(lambda: hub.in_flight == 1)
 
         hub.process.send_signal(signal.SIGINT)
         until(lambda: page(hub, "/readyz") == (503, "shutting down\n"))

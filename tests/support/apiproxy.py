@@ -121,13 +121,18 @@ class Fault(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Nothing goes wrong, after `seconds` in which nothing happens."""
+    """Nothing goes wrong, after `seconds` in which nothing happens.
+
+    The answer comes `late` seconds after the server has given it.
+    """
 
     seconds: float = 0
+    late: float = 0
 
     async def answer(self, exchange: Exchange) -> web.StreamResponse:
         await asyncio.sleep(self.seconds)
         async with exchange.forwarded() as answer:
+            await asyncio.sleep(self.late)
             response = await exchange.begun(answer)
             async for piece in answer.content.iter_any():
                 await response.write(piece)

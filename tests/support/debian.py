@@ -28,15 +28,21 @@ def unpacked(packages: Sequence[str] = PACKAGES) -> Path:
 
     Its `usr` and `etc` are for laying over the system's. Downloaded once, by apt.
     """
-    key = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:16]
-    folder = cache_home() / f"debian-{key}"
-    root = folder / "root"
+    root = place(packages)
+    folder = root.parent
     with alone(folder):
         if not root.exists():
             shutil.rmtree(folder / "partial", ignore_errors=True)
             _unpack(packages, folder, folder / "partial")
             (folder / "partial").rename(root)
+            say(f"{', '.join(packages)} are unpacked")
     return root
+
+
+def place(packages: Sequence[str]) -> Path:
+    """Where `packages` are, once they were unpacked."""
+    key = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:16]
+    return cache_home() / f"debian-{key}" / "root"
 
 
 def unpacked_or_skipped(packages: Sequence[str]) -> Path:

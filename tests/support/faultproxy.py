@@ -134,19 +134,29 @@ class Link(Protocol):
         """Hand on what the server sends. Raises Reset."""
 
 
-class Connection:
-    """One connection through the proxy: `left` bytes, either way, until it is reset."""
-
-    def __init__(self, left: int, dice: Random, trouble: Trouble) -> None:
-        self.left = left
-        self._dice = dice
-        self._trouble = trouble
+class Passing:
+    """A connection on which nothing happens."""
 
     async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._copy(reader, writer)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._copy(reader, writer)
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(PIECE):
+            writer.write(piece)
+            await writer.drain()
+        writer.close()
+
+
+class Connection(Passing):
+    """One connection through the proxy: `left` bytes, either way, until it is reset."""
+
+    def __init__(self, left: int, dice: Random, trouble: Trouble) -> None:
+        self.left = left
+        self._dice = dice
+        self._trouble = trouble
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(PIECE):

@@ -7,29 +7,13 @@ from socket import SO_LINGER, SOL_SOCKET
 from struct import pack
 from typing import Literal
 
-from support.faultproxy import PIECE, Link, Reset
+from support.faultproxy import PIECE, Link, Passing, Reset
 
 REQUEST = re.compile(rb"([A-Z]+) /")
 NOT_LINGERING = pack("ii", 1, 0)
 EVERYTHING = 1 << 60
 
 Ending = Literal["close", "half-close", "reset"]
-
-
-class Passing:
-    """A connection on which nothing happens."""
-
-    async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._copy(reader, writer)
-
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._copy(reader, writer)
-
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while piece := await reader.read(PIECE):
-            writer.write(piece)
-            await writer.drain()
-        writer.close()
 
 
 class CutUploads(Passing):
@@ -72,6 +56,44 @@ class CutUploads(Passing):
         writer.close()
         await writer.wait_closed()
         raise Reset
+
+
+class LostAnswers:
+    """The first `times` that something is asked for by one of these methods it is done, and the
+    connection ends before the answer."""
+
+    def __init__(self, *methods: bytes, times: int) -> None:
+        self.left = times
+        self.methods = methods
+
+    def link(self) -> Link:
+        return LostAnswer(self)
+
+
+class LostAnswer(Passing):
+    """A connection that ends so, where there is one left to lose."""
+
+    def __init__(self, lost: LostAnswers) -> None:
+        self._lost = lost
+        self._asked = b""
+
+    async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(PIECE):
+            if (request := REQUEST.match(piece)) is not None:
+                self._asked = request[1]
+            writer.write(piece)
+            await writer.drain()
+        writer.close()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(PIECE):
+            consent = piece.startswith(b"HTTP/1.1 100")
+            if self._lost.left and self._asked in self._lost.methods and not consent:
+                self._lost.left -= 1
+                raise Reset
+            writer.write(piece)
+            await writer.drain()
+        writer.close()
 
 
 class Refusals:

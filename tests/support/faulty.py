@@ -53,11 +53,6 @@ class ManualAlarm:
                 late.ring()
 
 
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 def caused(error: Exception, cause: ExchangeError) -> Exception:
     """`error` as a driver raises it."""
     error.__cause__ = cause

@@ -1,7 +1,8 @@
 """What ends TLS before an engine that can't demand certificates: one front of each kind there is.
 
-HAProxy refuses who shows none, or another authority's, with an alert of TLS. nginx ends the
-handshake with everybody, and then tells those in HTML. Both are Debian's, installed or unpacked.
+Caddy and HAProxy refuse who shows none, or another authority's, with an alert of TLS. nginx ends
+the handshake with everybody, and then tells those in HTML. Caddy is built from its pin, so that one
+is there on every machine; the two others are Debian's, installed or unpacked.
 """
 
 import getpass
@@ -9,10 +10,11 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from support.binaries import binary
 from support.debian import FRONTS, environment, unpacked_or_skipped
 from support.engines import daemon, free_port
 
@@ -20,6 +22,25 @@ READY_SECONDS = 20
 
 Front = Callable[[Path, int, Path], AbstractContextManager[int]]
 """Starts in a folder, before the engine at a port, with an identity's folder; its own port."""
+
+CADDY = """
+{{
+    admin off
+    auto_https off
+    persist_config off
+    storage file_system {home}
+    default_bind 127.0.0.1
+}}
+https://127.0.0.1:{port} {{
+    tls {identity}/tls.crt {identity}/tls.key {{
+        client_auth {{
+            mode require_and_verify
+            trust_pool file {identity}/ca.crt
+        }}
+    }}
+    reverse_proxy 127.0.0.1:{engine}
+}}
+"""
 
 HAPROXY = """
 defaults
@@ -64,12 +85,23 @@ http {{
 
 
 @contextmanager
+def caddy(folder: Path, engine: int, identity: Path) -> Iterator[int]:
+    folder.mkdir()
+    port, file = free_port(), folder / "Caddyfile"
+    file.write_text(CADDY.format(home=folder, port=port, identity=identity, engine=engine))
+    command = [str(binary("caddy")), "run", "--adapter", "caddyfile", "--config", str(file)]
+    with serving(command, {"HOME": str(folder)}, folder, port):
+        yield port
+
+
+@contextmanager
 def haproxy(folder: Path, engine: int, identity: Path) -> Iterator[int]:
     folder.mkdir()
     port, chain, file = free_port(), folder / "chain.pem", folder / "haproxy.cfg"
     chain.write_bytes((identity / "tls.crt").read_bytes() + (identity / "tls.key").read_bytes())
     file.write_text(HAPROXY.format(port=port, chain=chain, identity=identity, engine=engine))
-    with serving("haproxy", ["-db", "-f", str(file)], folder, port):
+    program, around = of_debian("haproxy")
+    with serving([program, "-db", "-f", str(file)], around, folder, port):
         yield port
 
 
@@ -80,17 +112,25 @@ def nginx(folder: Path, engine: int, identity: Path) -> Iterator[int]:
     where = {"home": folder, "port": port, "identity": identity, "engine": engine}
     file.write_text(NGINX.format(user=getpass.getuser(), **where))
     options = ["-e", "stderr", "-p", str(folder), "-c", str(file), "-g", "daemon off;"]
-    with serving("nginx", options, folder, port):
+    program, around = of_debian("nginx")
+    with serving([program, *options], around, folder, port):
         yield port
 
 
-@contextmanager
-def serving(name: str, options: Sequence[str], folder: Path, port: int) -> Iterator[None]:
-    """The program, from when somebody listens."""
-    given = environment(unpacked_or_skipped(FRONTS))
-    path = shutil.which(name, path=given["PATH"])
+def of_debian(name: str) -> tuple[str, Mapping[str, str]]:
+    """The program's path, and the environment in which it finds its libraries."""
+    around = environment(unpacked_or_skipped(FRONTS))
+    path = shutil.which(name, path=around["PATH"])
     assert path is not None, f"{name} is neither installed nor unpacked"
-    with daemon([path, *options], given, folder / "log") as process:
+    return path, around
+
+
+@contextmanager
+def serving(
+    command: Sequence[str], around: Mapping[str, str], folder: Path, port: int
+) -> Iterator[None]:
+    """`command`, from when somebody listens."""
+    with daemon(command, around, folder / "log") as process:
         until_listening(process, port, folder / "log")
         yield
 

@@ -3,10 +3,15 @@
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
+
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
 
@@ -55,6 +60,34 @@ class Gateway:
         found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
         assert found, status
         return int(found[1]) * 1024
+
+    @property
+    def metrics(self) -> str:
+        """The page of that name."""
+        with urlopen(f"{self.admin_url}/metrics") as page:
+            return str(page.read(), "utf-8")
+
+    def samples(self, name: str, **labels: str) -> list[Sample]:
+        """Those of a metric that have these labels."""
+        families = text_string_to_metric_families(self.metrics)
+        named = (each for family in families for each in family.samples if each.name == name)
+        return [each for each in named if labels.items() <= each.labels.items()]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of these samples."""
+        return sum(each.value for each in self.samples(name, **labels))
+
+    def by_worker(self, name: str, **labels: str) -> dict[str, float]:
+        """Their sums, one for each of the processes that share its ports."""
+        sums: defaultdict[str, float] = defaultdict(float)
+        for each in self.samples(name, **labels):
+            sums[each.labels["worker"]] += each.value
+        return dict(sums)
+
+    @property
+    def in_flight(self) -> float:
+        """How many requests it is at."""
+        return self.metric("pannier_requests_in_flight")
 
     def bytes_read(self) -> int:
         """What its system calls have read so far, from files and connections."""

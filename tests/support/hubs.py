@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
+from msgspec.structs import replace
+
 from pannier_gateway.admission import Admission
 from pannier_gateway.api.connection import DataServer
 from pannier_gateway.api.objectstore import Door
@@ -14,14 +16,7 @@ from pannier_gateway.catalog import Catalog, Served
 from pannier_gateway.clock import Clock, system_clock
 from pannier_gateway.codec import MemoryBudget
 from pannier_gateway.codec.workers import Workers
-from pannier_gateway.config.model import (
-    BucketConfig,
-    Expiry,
-    FilesystemConfig,
-    Limits,
-    ResilienceConfig,
-    UsecaseConfig,
-)
+from pannier_gateway.config.model import UsecaseConfig
 from pannier_gateway.drain import Drain
 from pannier_gateway.metrics import Metrics
 from pannier_gateway.objects import Parts
@@ -33,29 +28,13 @@ from pannier_gateway.stores.upstream.store import UpstreamStore
 from pannier_gateway.stores.upstream.token import NoToken
 from pannier_gateway.upstream.connection import Patience
 from pannier_gateway.upstream.pool import Endpoint, Pool
+from support import configs
 from support.engines import provision
+from support.pools import in_use
 
 CALM = Patience(connect=20.0, first_byte=40.0, progress=40.0, free_connection=40.0)
 NO_TOKEN = NoToken()
-BUCKET = BucketConfig(
-    namespace="ns",
-    name="behind",
-    type="Filesystem",
-    access="ReadWrite",
-    deletion_policy="Retain",
-    filesystem=FilesystemConfig(),
-    resilience=ResilienceConfig(),
-)
-USECASE = UsecaseConfig(
-    name="shared",
-    namespace="ns",
-    bucket="ns/behind",
-    suspend="None",
-    compression="Zstd",
-    compression_min_bytes=0,
-    expiration=Expiry(policy="Manual"),
-    limits=Limits(),
-)
+USECASE = replace(configs.USECASE, name="shared", compression="Zstd")
 
 
 @asynccontextmanager
@@ -72,7 +51,9 @@ async def hub(
         gates = Admission(lambda *_: None).gates(usecases)
         catalog = Catalog(
             {
-                each.name: Served.of(each, Permit(each, BUCKET, store), parts, gates[each.name])
+                each.name: Served.of(
+                    each, Permit(each, configs.BUCKET, store), parts, gates[each.name]
+                )
                 for each in usecases
             }
         )
@@ -94,9 +75,7 @@ async def upstream(
     authorization: Authorization = NO_TOKEN,
 ) -> AsyncIterator[UpstreamStore]:
     """The store that is behind that port."""
-    pool = Pool(Endpoint("127.0.0.1", port, None if tls is None else lambda: tls))
-    try:
+    endpoint = Endpoint("127.0.0.1", port, None if tls is None else lambda: tls)
+    async with in_use(Pool(endpoint)) as pool:
         among = provision().among({"there": Entrance(f"127.0.0.1:{port}", pool)})
         yield UpstreamStore(Server("ns/n", among, authorization, CALM), prefix)
-    finally:
-        pool.close()

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
 
-from pannier.version import __version__
 from pannier_gateway.clock import system_clock
 from pannier_gateway.dates import http_date
 
@@ -25,4 +24,4 @@ def opening_lines(status: int, second: int) -> str:
     """What all answers of that status and second (since the epoch) begin with."""
     date = http_date(second * SECOND)
     phrase = HTTPStatus(status).phrase
-    return f"HTTP/1.1 {status} {phrase}\r\nserver: pannier/{__version__}\r\ndate: {date}"
+    return f"HTTP/1.1 {status} {phrase}\r\nserver: pannier\r\ndate: {date}"

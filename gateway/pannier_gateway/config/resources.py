@@ -173,7 +173,9 @@ def _declared_twice(manifests: Iterable[_Manifest]) -> Iterator[Problem]:
         earlier = first.setdefault((kind, key), document)
         if earlier is not document:
             place = earlier.problem("", f"{kind.kind} {key}")
-            yield document.problem("metadata.name", f"Duplicate value: already declared in {place}")
+            apart = "" if earlier.file == document.file else ", or give one of the files alone"
+            told = f"Duplicate value: already declared in {place}; rename one of the two{apart}"
+            yield document.problem("metadata.name", told)
 
 
 def _key(value: object) -> str | None:

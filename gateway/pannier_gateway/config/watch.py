@@ -174,6 +174,7 @@ class ConfigWatch:
 
     def _apply(self, found: Found, new_digest: str) -> None:
         before, known = self._found, new_digest == self._digest
+        fresh = not self._digest and self.problem is None  # whether it serves is yet to be seen
         same = "configuration usable again" if self.problem else "configuration unchanged"
         self.problem, self._digest = None, new_digest
         self._found = replace(found, config=before.config) if known else found
@@ -182,7 +183,8 @@ class ConfigWatch:
             log.info(same, extra=fields)
             return
         fields |= {"digest": new_digest, "changes": difference(before.config, self.current)}
-        log.info("configuration applied", extra=fields)
+        if not fresh:
+            log.info("configuration applied", extra=fields)
         self._observer.applied(self.current, new_digest)
         for subscriber in self._subscribers:
             subscriber(self.current)

@@ -239,8 +239,7 @@ def test_a_pod_reaches_the_hub_through_its_own_gateway(hub: Hub, tmp_path: Path)
         assert "a gateway, which keeps every promise" in told["stores"]["default/hub"]["by"]
         (state,) = told["certificates"].values()
         assert state["problem"] is None
-        with urlopen(f"{gateway.admin_url}/metrics") as page:
-            assert b"pannier_certificate_expiry_seconds{" in page.read()
+        assert gateway.samples("pannier_certificate_expiry_seconds")
 
 
 def test_certificates_of_both_change_under_load_and_no_request_fails(
@@ -283,7 +282,4 @@ def test_certificates_of_both_change_under_load_and_no_request_fails(
 
 def taken_up(gateway: Gateway) -> float:
     """How often it has taken up newer certificates."""
-    with urlopen(f"{gateway.admin_url}/metrics") as page:
-        lines = page.read().decode().splitlines()
-    found = [line for line in lines if line.startswith("pannier_certificate_reloads_total")]
-    return sum(float(line.split()[-1]) for line in found if 'result="applied"' in line)
+    return gateway.metric("pannier_certificate_reloads_total", result="applied")

@@ -29,6 +29,7 @@ from pannier_gateway.upstream.errors import TlsFailed
 from pannier_gateway.upstream.pool import Endpoint, Pool, PoolLimits
 from pannier_gateway.upstream.request import Request
 from support.certificates import DAY, HERE, Authority, server_context
+from support.jumps import turns
 from support.tls_server import TlsServer, serving_tls
 
 pytestmark = pytest.mark.slow
@@ -83,8 +84,7 @@ async def world_of(
     authority.issue(folder / "identity")
     with serving_tls(context) as server:
         yield World(folder, server, authority)
-        for _ in range(5):  # turns in which sockets are closed: the server's threads wait for that
-            await asyncio.sleep(0)
+        await turns()  # in which sockets are closed: the server's threads wait for that
 
 
 # Files that are fine

@@ -1,11 +1,9 @@
 """A hub on several cores: each of its processes goes by the same certificates and rules."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from socket import create_connection
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 import pytest
 from cryptography import x509
@@ -38,15 +36,8 @@ class World:
 
     def refused_by(self) -> set[str]:
         """The workers that have."""
-        with urlopen(f"{self.gateway.admin_url}/metrics") as page:
-            lines = page.read().decode()
-        return set(
-            re.findall(
-                r'^pannier_requests_total{.*status="4xx".*worker="(\d+)".*} [^0]',
-                lines,
-                re.MULTILINE,
-            )
-        )
+        refused = self.gateway.by_worker("pannier_requests_total", status="4xx")
+        return {worker for worker, count in refused.items() if count}
 
     def _ask(self) -> tuple[int, bytes | None]:
         port = urlsplit(self.gateway.tls_url or "").port

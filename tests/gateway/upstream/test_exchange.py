@@ -6,7 +6,7 @@ import ssl
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from urllib.parse import urlsplit
 
 import pytest
@@ -27,6 +27,7 @@ from pannier_gateway.upstream.errors import (
 )
 from pannier_gateway.upstream.pool import LIMITS, Endpoint, Pool, PoolLimits
 from pannier_gateway.upstream.request import Buffer, Request, Streamed
+from support.pools import in_use
 from support.scripted import Peer, ScriptedServer, answer, serving
 
 HASTE = Patience(connect=5.0, first_byte=0.05, progress=0.05, free_connection=0.05)
@@ -41,15 +42,10 @@ def endpoint(server: ScriptedServer) -> Endpoint:
     return Endpoint(parts.hostname or "", parts.port or 0)
 
 
-@asynccontextmanager
-async def pool_of(server: ScriptedServer, limits: PoolLimits = LIMITS) -> AsyncIterator[Pool]:
-    pool = Pool(endpoint(server), limits)
-    try:
-        yield pool
-    finally:
-        pool.close()
-        for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
-            await asyncio.sleep(0)
+def pool_of(
+    server: ScriptedServer, limits: PoolLimits = LIMITS
+) -> AbstractAsyncContextManager[Pool]:
+    return in_use(Pool(endpoint(server), limits))
 
 
 async def ask(pool: Pool, request: Request = GET, patience: Patience = CALM) -> tuple[int, bytes]:
@@ -511,6 +507,39 @@ async def test_an_answer_ends_the_sending_of_a_body_that_goes_on(chunked: bool) 
 
     assert got.status == 503
     assert got.early
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_body_that_is_read_no_further_is_closed_by_then(answered: bool) -> None:
+    """Not some time later, by the loop."""
+    begun, over, closed = asyncio.Event(), threading.Event(), False
+
+    async def pieces() -> AsyncIterator[Buffer]:
+        nonlocal closed
+        try:
+            while True:
+                begun.set()
+                yield NOISE
+        finally:
+            closed = True
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        if answered:
+            peer.send(answer("503 Slow Down", b"no"))
+        over.wait(20)
+
+    body = Streamed(pieces())  # nor for want of anybody who holds it
+    with serving(script) as server:
+        async with pool_of(server) as pool:
+            asking = asyncio.create_task(ask(pool, put(body)))
+            await begun.wait()
+            if not answered:
+                asking.cancel()
+            await asyncio.wait([asking])
+            over.set()
+
+    assert closed
 
 
 async def test_an_answer_to_a_whole_body_is_not_early_though_its_source_has_more_to_do() -> None:

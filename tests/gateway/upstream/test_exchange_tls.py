@@ -1,9 +1,7 @@
 """The exchange over TLS, with and without client certificates."""
 
-import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +12,7 @@ from pannier_gateway.upstream.errors import NoAnswer, TlsFailed
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from pannier_gateway.upstream.request import Request
 from support.certificates import Authority, client_context, server_context
+from support.pools import in_use
 from support.scripted import ScriptedServer, answer, serving
 
 CALM = Patience(connect=20.0, first_byte=20.0, progress=20.0)
@@ -26,18 +25,11 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Authority().issue(tmp_path_factory.mktemp("tls"))
 
 
-@asynccontextmanager
-async def pool_of(
+def pool_of(
     server: ScriptedServer, context: ssl.SSLContext, server_name: str | None = None
-) -> AsyncIterator[Pool]:
+) -> AbstractAsyncContextManager[Pool]:
     port = urlsplit(server.url).port or 0
-    pool = Pool(Endpoint("127.0.0.1", port, lambda: context, server_name))
-    try:
-        yield pool
-    finally:
-        pool.close()
-        for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
-            await asyncio.sleep(0)
+    return in_use(Pool(Endpoint("127.0.0.1", port, lambda: context, server_name)))
 
 
 async def ask(pool: Pool) -> bytes:

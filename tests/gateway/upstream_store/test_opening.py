@@ -1,6 +1,5 @@
 """A Bucket of type Upstream as a store: what the server is taken for, tokens, refusals, paths."""
 
-import asyncio
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +30,7 @@ from pannier_gateway.stores.upstream.targets import listing_target, place_of, ta
 from pannier_gateway.stores.upstream.token import BearerToken
 from pannier_gateway.tls.trust import Trusts
 from support.engines import provision
+from support.jumps import turns
 from support.scripted import ScriptedServer, answer, serving
 
 NO_TOKEN = UpstreamConfig()
@@ -50,11 +50,6 @@ def config(server: ScriptedServer, upstream: UpstreamConfig = NO_TOKEN) -> Bucke
         upstream=upstream,
         resilience=ResilienceConfig(),
     )
-
-
-async def turns() -> None:
-    for _ in range(5):  # in which sockets are closed: the server's thread waits for that
-        await asyncio.sleep(0)
 
 
 async def test_the_certificates_of_each_endpoint_are_shown_apart(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The body of an upload between gateways, however it is cut into pieces, and what is refused."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from itertools import pairwise
 
 import pytest
@@ -13,6 +14,7 @@ from pannier_gateway.errors import BadRequest
 from pannier_gateway.sealed import AT_ONCE, HELD_BACK, Sealed
 from pannier_gateway.stores import records, seals
 from pannier_gateway.stores.base import Attributes, Draft, Page, Record
+from support.stores import Held
 
 DRAFT = Draft(5, 6, Attributes(custom={"a": "b"}))
 RECORD = Record("p", 1, "e", 5, None, Attributes(filename="\u202e\n"))
@@ -45,6 +47,16 @@ async def taken(sealed: Sealed) -> bytes:
 
 async def taken_on(sealed: Sealed) -> bytes:
     return b"".join([piece async for piece in sealed])
+
+
+async def test_who_stops_sealing_closes_what_is_sealed() -> None:
+    source = Held([b"one", b"two"])
+
+    async with aclosing(seals.sealing(b"", source, lambda: DRAFT)) as pieces:
+        await anext(pieces)
+        assert await anext(pieces) == b"one"
+
+    assert source.closed
 
 
 @given(st.integers(0, 3 * HELD_BACK), st.lists(st.integers(0, 4 * HELD_BACK), max_size=12))

@@ -4,8 +4,6 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from uuid import uuid4
 
-import msgspec
-
 from pannier.protocol.metadata import ETAG, Metadata
 from pannier.protocol.names import storage_prefix
 from pannier.protocol.target import Target
@@ -34,13 +32,13 @@ async def post(exchange: Exchange, served: Served, target: Target) -> None:
     """Store under a key that the gateway picks."""
     key = str(uuid4())
     record = await store(exchange, served, target, key)
-    await exchange.send(201, stored_headers(record), msgspec.json.encode({"key": key}))
+    await exchange.send(201, stored_headers(record), replies.json_line({"key": key}))
 
 
 async def put(exchange: Exchange, served: Served, target: Target) -> None:
     key = key_of(target)
     record = await store(exchange, served, target, key)
-    await exchange.send(200, stored_headers(record), msgspec.json.encode({"key": key}))
+    await exchange.send(200, stored_headers(record), replies.json_line({"key": key}))
 
 
 async def get(exchange: Exchange, served: Served, target: Target) -> None:

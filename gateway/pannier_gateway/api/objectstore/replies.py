@@ -127,7 +127,7 @@ def free_text_headers(attributes: Attributes) -> Headers:
 def listing_body(page: Page, prefix: str) -> bytes:
     """The JSON of a page; keys lose the `prefix` that their usecase and scopes give them."""
     cut = len(prefix)
-    return msgspec.json.encode(
+    return json_line(
         ListingBody(
             objects=[listed(record, record.path[cut:]) for record in page.records],
             prefixes=[folded[cut:] for folded in page.prefixes],
@@ -156,7 +156,12 @@ def failure_body(error: PannierError) -> bytes:
     """`detail` says what is wrong, `causes` what led to it, outermost first."""
     body: dict[str, object] = {"detail": f"{error.kind}: {error}"}
     causes = [str(cause) for cause in chain(error) if str(cause)]
-    return msgspec.json.encode(body | {"causes": causes} if causes else body)
+    return json_line(body | {"causes": causes} if causes else body)
+
+
+def json_line(value: object) -> bytes:
+    """For terminals it ends in a newline, which JSON does not mind."""
+    return msgspec.json.encode(value) + b"\n"
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
