@@ -26,7 +26,7 @@ TRUSTED = "ssl ca-file {ca} verify required verifyhost localhost sni str(localho
 
 def command(settings: Settings, home: Path, door: Door, prefix: str) -> Command:
     """How to start it before what is behind `door`; raises Missing."""
-    haproxy = program("haproxy", ["haproxy"])
+    haproxy = program("haproxy")
     home.mkdir()
     port, file = free_port(), home / "haproxy.cfg"
     file.write_text(CONFIGURATION.format(port=port, store=door.port, tls=_tls(home, door)))

@@ -103,4 +103,4 @@ def serving(home: Path, servers: str, port: int, prefix: str, cpu: int) -> Comma
 
 
 def _program() -> Program:
-    return program("nginx", ["nginx", "nginx-light", "nginx-core"])
+    return program("nginx")

@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).with_name("requests.lua")
 def sender() -> Sender:
     """wrk, else a loop of our own."""
     try:
-        return Wrk(program("wrk", ["wrk"]))
+        return Wrk(program("wrk"))
     except Missing as missing:
         print(f"{missing}\n(a loop of our own sends instead, with more CPU for each request)")
         return closed_loop.send_for

@@ -62,6 +62,22 @@ def test_a_python_that_can_install_nothing_is_told_what_to_do(
         environment.create(tmp_path / "venv")
 
 
+def test_what_is_installed_is_told_before_it_takes_its_time(
+    environment: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "lock").write_text("one==1 \\\n    --hash=sha256:0\ntwo==2 --hash=sha256:1\n")
+    monkeypatch.setattr(environment, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(environment, "pip", lambda _venv: ["false"])
+
+    with pytest.raises(SystemExit, match="could not be installed: see above"):
+        environment.install_lock(tmp_path)
+
+    assert capsys.readouterr().out == "setup: installing 2 packages …\n"
+
+
 def test_a_python_without_ensurepip_lends_its_own_pip(
     environment: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

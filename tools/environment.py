@@ -86,6 +86,7 @@ def install_lock(venv: Path) -> None:
 
     Only wheels are taken, so no compiler is needed; bytecode comes with first use."""
     total = sum("==" in line for line in LOCK.read_text().splitlines())
+    say(f"installing {total} packages …")
     command = [*pip(venv), "install", *LOCKED, "--requirement", str(LOCK)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

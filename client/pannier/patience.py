@@ -27,6 +27,8 @@ class Timeout:
         """Take a bare number of seconds for both."""
         if isinstance(timeout, int | float):
             return cls(timeout, timeout)
+        if not isinstance(timeout, cls):
+            raise TypeError(f"timeout={timeout!r} must be a Timeout, or a number of seconds")
         return timeout
 
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import responses
 from typing import Literal, TypeVar
 from urllib.parse import urlencode
 
@@ -210,7 +211,7 @@ def refusal(request: Request, head: ResponseHead, body: bytes) -> PannierError:
     """The error that an answer other than the accepted ones stands for."""
     detail = _detail(body)
     return _error_class(request, head.status)(
-        f"{head.status}: {detail}" if detail else f"answered {head.status}",
+        f"{head.status}: {detail or responses.get(head.status, 'a status unknown to HTTP')}",
         request.subject,
         status=head.status,
         detail=detail,

@@ -1,7 +1,7 @@
 """What an upload sends: bytes, a file or pieces, with its size where that can be known."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import SEEK_END, TextIOBase
 from pathlib import Path
@@ -73,7 +73,7 @@ def open_source(data: Data) -> Iterator[Source]:
     if isinstance(data, os.PathLike):
         with Path(data).open("rb", buffering=0) as file:
             yield _file_source(file)
-    elif isinstance(data, str | TextIOBase):
+    elif isinstance(data, str | TextIOBase | Mapping):
         raise TypeError(
             f"put stores bytes, not {type(data).__name__}: encode text, open files in binary mode, "
             "or give a pathlib.Path"
@@ -147,7 +147,11 @@ def _gathered(blocks: Iterator[Block]) -> Iterator[Block]:
     """Put small pieces together, so that not each becomes a packet."""
     gathered = bytearray()
     for block in blocks:
-        gathered += block
+        try:
+            gathered += memoryview(block)
+        except TypeError as error:
+            given = type(block).__name__
+            raise TypeError(f"put stores pieces of bytes, not of {given}") from error
         if len(gathered) >= GATHERED_BYTES:
             yield memoryview(gathered)
             gathered = bytearray()

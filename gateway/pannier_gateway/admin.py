@@ -21,9 +21,9 @@ LONGEST_LAG = 10.0  # seconds that the event loop may be late before the process
 FAREWELL_SECONDS = 1.0  # for what is still in flight at the end
 PAGES = {
     "/metrics": "Prometheus metrics",
-    "/livez": "does the event loop turn",
-    "/readyz": "are requests taken",
-    "/startupz": "has the start ended",
+    "/livez": "200 while the event loop turns",
+    "/readyz": "200 while requests are taken",
+    "/startupz": "200 once the start has ended",
     "/configz": "the configuration in force, without secrets",
 }
 INDEX = "".join(f"{path}\t{what}\n" for path, what in PAGES.items())

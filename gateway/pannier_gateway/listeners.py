@@ -30,7 +30,8 @@ def bind(address: Address, option: str, *, shared: bool = False) -> socket.socke
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise SettingsError(f"{option} {address}: {error.strerror}") from error
+        mend = "choose another address; port 0 takes a free one"
+        raise SettingsError(f"{option} {address}: {error.strerror}: {mend}") from error
     return listener
 
 

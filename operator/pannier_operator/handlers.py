@@ -41,8 +41,7 @@ async def following(
     watched nobody tells. One task is done when the process is told to end (SIGTERM, SIGINT), or
     when a watch is broken for good: why, is raised when the block is left.
     """
-    before, logins = asyncio.all_tasks(), Logins(access, relisted)
-    roots, over = list[Task](), list[Task]()
+    logins, roots, over = Logins(access, relisted), list[Task](), list[Task]()
     try:
         roots += await kopf.spawn_tasks(
             registry=registry(logins, news),
@@ -54,13 +53,13 @@ async def following(
         yield roots
         over += [root for root in roots if root.done()]
     finally:
-        await _end(roots, logins, before)
+        await _end(roots, logins)
     for root in over:
         root.result()
 
 
-async def _end(roots: Collection[Task], logins: "Logins", before: Collection[Task]) -> None:
-    """End kopf: `roots`, and whatever else was begun since `before`.
+async def _end(roots: Collection[Task], logins: "Logins") -> None:
+    """End kopf: `roots`, and whatever else it has begun.
 
     A root ends what it began, but for one that has failed. A watch that is left over then, and is
     cancelled together with what might pause it, takes that for a pause and begins anew. Without
@@ -72,7 +71,13 @@ async def _end(roots: Collection[Task], logins: "Logins", before: Collection[Tas
             task.cancel()
         await asyncio.wait(left, timeout=2 * WATCH_ENDS_SECONDS)
         await logins.close()
-        left = asyncio.all_tasks().difference(before)
+        left = {task for task in asyncio.all_tasks() if _is_kopfs(task)}
+
+
+def _is_kopfs(task: Task) -> bool:
+    """By whose code it runs: what else goes on in this loop is for others to end."""
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    return frame is not None and frame.f_globals["__name__"].startswith("kopf.")
 
 
 class Logins:

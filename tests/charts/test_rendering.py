@@ -109,9 +109,10 @@ def test_every_selector_finds_the_pods_that_it_is_for_and_ports_that_they_have(
     objects = rendered(values)
     labels_of = {pod["metadata"]["name"]: pod["metadata"]["labels"] for pod in pods(objects)}
     ports_of = {
-        pod["metadata"]["name"]: {port["name"] for port in found}
+        pod["metadata"]["name"]: {
+            port["name"] for port in pod["spec"]["containers"][0].get("ports", ())
+        }
         for pod in pods(objects)
-        if (found := pod["spec"]["containers"][0].get("ports"))
     }
 
     for each in of_kind(objects, "Service", "PodDisruptionBudget", "NetworkPolicy"):

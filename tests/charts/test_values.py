@@ -247,6 +247,7 @@ ASKING = [NAMES, {"ports": [{"protocol": "TCP", "port": 8443}]}]
     ("component", "ingress", "egress"),
     [
         ("operator", [SCRAPED], ASKING),
+        ("unprotect", [], ASKING),
         ("injector", [{"ports": [{"protocol": "TCP", "port": "reviews"}]}, SCRAPED], ASKING),
         (
             "hub",

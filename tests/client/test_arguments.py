@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pannier import Client, Session
+from pannier import Client, Expiration, Session
 
 NOBODY = "http://127.0.0.1:1"  # whoever sent something there would say so
 
@@ -31,6 +31,9 @@ CALLS: list[tuple[Call, type[Exception], str]] = [
     (lambda s: s.put(b"", "k", if_none_match=True), TypeError, "if_none_match=True must be text"),
     (lambda s: s.put(b"", "k", expiration="1h"), TypeError, "must be an Expiration, such as Expir"),
     (lambda s: s.put(b"", "k", precompressed="gzip"), ValueError, "'gzip' must be 'zstd'"),
+    (lambda s: s.put({"a": 1}, "k"), TypeError, "put stores bytes, not dict"),
+    (lambda _: Expiration.ttl(60), TypeError, "after=60 must be a timedelta"),  # type: ignore[arg-type]  # on purpose
+    (lambda _: Client(timeout="5"), TypeError, "timeout='5' must be a Timeout, or a number"),  # type: ignore[arg-type]  # on purpose
     (lambda s: [*s.list(5)], TypeError, "prefix=5 must be text, not int"),
     (lambda _: Client(NOBODY).session(5), TypeError, "usecase=5 must be text"),  # type: ignore[arg-type]  # on purpose
 ]

@@ -258,7 +258,7 @@ def test_what_waiting_cannot_cure_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_answer_is_left_after_the_timeout() -> None:
-    patience = Timeout(connect=5, read=0.05)
+    patience = Timeout(connect=5, read=1)
     with (
         serving(silent_after(HELLO)) as server,
         Client(server.url, timeout=patience) as client,

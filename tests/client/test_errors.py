@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from http import HTTPStatus
 
 import pytest
 
@@ -75,7 +76,8 @@ def test_each_status_means_one_error(status: int, kind: type[PannierError]) -> N
 
     assert type(error) is kind
     assert error.status == status
-    assert str(error) == f"get 'k' in usecase 'abc': answered {status}"
+    phrase = "a status unknown to HTTP" if status == 700 else HTTPStatus(status).phrase
+    assert str(error) == f"get 'k' in usecase 'abc': {status}: {phrase}"
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,8 @@ def test_text_is_refused_before_anything_is_sent(text: Data) -> None:
 
 
 def test_pieces_that_are_text_drop_the_upload() -> None:
-    with serving(Peer.wait_for_end) as server, pytest.raises(TypeError):
+    said = pytest.raises(TypeError, match="put stores pieces of bytes, not of str")
+    with serving(Peer.wait_for_end) as server, said:
         session(server.url).put(["text"], "k")  # type: ignore[list-item]  # that is the point
 
 

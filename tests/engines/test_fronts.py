@@ -14,16 +14,17 @@ from support import example
 from support.binaries import ROOT
 from support.certificates import Authority
 from support.engines import make_bucket
-from support.fronts import Front, haproxy, nginx
+from support.fronts import Front, caddy, haproxy, nginx
 from support.gateway import running_gateway, started
 from support.makes import Engines
 from support.wire import Wire
 
 pytestmark = [pytest.mark.slow, pytest.mark.engines]
 
-FRONTS: Mapping[str, Front] = {"haproxy": haproxy, "nginx": nginx}
+FRONTS: Mapping[str, Front] = {"caddy": caddy, "haproxy": haproxy, "nginx": nginx}
 ADVICE = {
-    "haproxy": "check tls.crt and tls.key",  # on an alert of TLS
+    "caddy": "check tls.crt and tls.key",  # on an alert of TLS
+    "haproxy": "check tls.crt and tls.key",
     "nginx": "what stands in front of the store",  # on an answer that is not a store's
 }
 BUNDLE = "caConfigMapRef: {name: store-identity}"
@@ -48,10 +49,8 @@ def manifests(engines: Engines, front: str, identity: Path, tmp_path: Path) -> I
     engine = engines.running("versitygw")
     bucket = make_bucket(engine, f"behind-{secrets.token_hex(8)}")
     running = tmp_path / "running"
-    with FRONTS[front](running, engine.port, identity.parents[1] / "front") as port:
-        text = example.at(f"https://127.0.0.1:{port}").replace(
-            "bucket: objects", f"bucket: {bucket}"
-        )
+    with FRONTS[front](running, engine.port, identity.parents[1] / "front") as url:
+        text = example.at(url).replace("bucket: objects", f"bucket: {bucket}")
         (tmp_path / "s3.yaml").write_text(text)
         yield tmp_path / "s3.yaml"
 

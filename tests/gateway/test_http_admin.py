@@ -119,7 +119,9 @@ def test_objects_are_not_served_where_the_pages_are_nor_the_other_way_round(
         assert refused.status == 421
         assert "objects are at the address given as --listen" in refused.body.decode()
     for page in ("/metrics", "/configz", "/livez"):
-        assert exchange(gateway.url, "GET", page).status == 404
+        lost = exchange(gateway.url, "GET", page)
+        assert lost.status == 404
+        assert "metrics at the address given as --admin-listen" in lost.detail
 
 
 @pytest.mark.parametrize("header", ["origin: https://pages.example", "sec-fetch-site: cross-site"])

@@ -3,9 +3,9 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from math import inf
-from socket import IPPROTO_TCP, SHUT_WR, SO_LINGER, SOL_SOCKET, TCP_NODELAY
+from socket import IPPROTO_TCP, SHUT_WR, SO_LINGER, SO_RCVBUF, SOL_SOCKET, TCP_NODELAY
 from struct import pack
 
 import pytest
@@ -417,6 +417,43 @@ async def test_a_small_body_that_came_with_its_request_is_taken_at_once(
                 wire.send(head("PUT", PATH, body=body) + body)
                 assert (await asyncio.to_thread(wire.answer)).status == 200
                 assert bool(waited) == (size > 32 << 10)
+
+
+async def test_of_many_bodies_the_kernel_keeps_little_until_they_are_few_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rooms: list[int] = []
+    following = IncomingBody._next
+
+    async def recorded(body: IncomingBody) -> bytes:
+        transport = body._request.transport
+        assert transport is not None
+        rooms.append(transport.get_extra_info("socket").getsockopt(SOL_SOCKET, SO_RCVBUF))
+        return await following(body)
+
+    async def begin(wire: Wire) -> int:
+        rooms.clear()
+        wire.send(head("PUT", PATH, {"content-length": "2"}) + b"x")
+        while not rooms:
+            await turns()
+        return rooms[0]
+
+    async def end(wire: Wire) -> None:
+        wire.send(b"y")
+        assert (await asyncio.to_thread(wire.answer)).status == 200
+
+    monkeypatch.setattr(IncomingBody, "_next", recorded)
+    async with serving(MemoryStore()) as url:
+        with ExitStack() as stack:
+            few = [stack.enter_context(Wire(url)) for _ in range(connection.FEW)]
+            another = stack.enter_context(Wire(url))
+
+            assert min([await begin(each) for each in few]) > 2 * connection.NARROW
+            assert await begin(another) == 2 * connection.NARROW  # as Linux counts it
+            for each in [*few, another]:
+                await end(each)
+            assert await begin(another) > 2 * connection.NARROW
+            await end(another)
 
 
 # What is counted

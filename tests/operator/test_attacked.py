@@ -153,19 +153,16 @@ def without_schema(definition: Json) -> Json:
     return loose
 
 
-def test_a_name_that_no_secret_can_have_disturbs_nobody(place: Place) -> None:
-    named = {"secretRef": {"name": "\U0001f4be\x7f\u2028"}}
+def test_a_name_of_letters_that_yaml_has_no_place_for_is_told_like_any_other(place: Place) -> None:
+    name = "\U0001f4be\x7f\u2028"
     with working(place.plane.kubeconfig, namespaces=(place.namespace,)):
-        upstream = {"type": "Upstream", "endpoints": ["https://other.example"], "tls": named}
         with place.plane.api() as api:  # kubectl cannot write it either
-            sent = placed(bucket("odd", **upstream), place.namespace)
-            answer = api.request("POST", PATHS["Bucket"].format(place.namespace), sent)
+            sent = placed(usecase("odd", bucketRef={"name": name}), place.namespace)
+            answer = api.request("POST", PATHS["Usecase"].format(place.namespace), sent)
         assert answer.status == 201, answer.message
-        place.apply(bucket(), usecase())
 
-        eventually(lambda: place.is_ready("Usecase", "attachments") == READY)
-        eventually(lambda: place.is_ready("Bucket", "odd") == READY)
-    assert named["secretRef"]["name"] in place.message("Bucket", "odd", "ResolvedRefs")
+        eventually(lambda: place.is_ready("Usecase", "odd") == ("False", "BucketNotFound"))
+    assert f"there is no Bucket {name} in" in place.message("Usecase", "odd")
 
 
 def test_notes_on_a_usecase_are_no_cause_to_write(place: Place, proxy: Proxy, way: Path) -> None:

@@ -72,10 +72,21 @@ async def test_kopf_holds_no_object_whole_that_it_has_told_of(place: Place) -> N
     assert whole == [1]  # that is told of now
 
 
+@pytest.mark.cluster
+async def test_what_others_have_begun_is_not_ended_with_kopf(place: Place) -> None:
+    connection = Connection(place.plane.kubeconfig)
+    await connection.load()
+
+    async with following(connection.access, [place.namespace], lambda *_: None, lambda _: None):
+        other = asyncio.create_task(asyncio.Event().wait())
+
+    assert not other.cancelling()
+    other.cancel()
+
+
 def is_whole(found: object, namespace: str) -> bool:
     """Whether this is the metadata of an object as it was listed."""
-    listed = isinstance(found, dict) and "managedFields" in found
-    return listed and found.get("namespace") == namespace
+    return isinstance(found, dict) and "managedFields" in found and found["namespace"] == namespace
 
 
 def test_pages_of_the_largest_objects_have_room_in_the_memory_of_the_pod() -> None:

@@ -148,6 +148,19 @@ async def test_who_finds_another_on_its_lease_stops(place: Place) -> None:
 
 
 @pytest.mark.cluster
+def test_an_operator_that_ends_while_it_renews_its_lease_gives_it_back(
+    place: Place, proxy: Proxy, way: Path
+) -> None:
+    lease = LeaseName(place.namespace, "operator")
+    late = proxy.on(Rule(Pass(late=1.0), verb="patch", resource="leases", times=1))
+
+    with working(way, namespaces=(place.namespace,), lease=lease):
+        eventually(lambda: late.matched)
+
+    assert place.found("Lease")["operator"]["spec"]["holderIdentity"] == ""
+
+
+@pytest.mark.cluster
 def test_a_standby_takes_over_from_a_killed_operator(place: Place, tmp_path: Path) -> None:
     lease = LeaseName(place.namespace, "operator")
     arguments = (f"--namespace={place.namespace}", f"--lease={lease}")

@@ -35,7 +35,7 @@ def unpacked(packages: Sequence[str] = PACKAGES) -> Path:
             shutil.rmtree(folder / "partial", ignore_errors=True)
             _unpack(packages, folder, folder / "partial")
             (folder / "partial").rename(root)
-            say(f"{', '.join(packages)} are unpacked")
+            say(f"unpacked {', '.join(packages)}")
     return root
 
 

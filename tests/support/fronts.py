@@ -20,8 +20,8 @@ from support.engines import daemon, free_port
 
 READY_SECONDS = 20
 
-Front = Callable[[Path, int, Path], AbstractContextManager[int]]
-"""Starts in a folder, before the engine at a port, with an identity's folder; its own port."""
+Front = Callable[[Path, int, Path], AbstractContextManager[str]]
+"""Starts in a folder, before the engine at a port, with an identity's folder; its own URL."""
 
 CADDY = """
 {{
@@ -31,7 +31,7 @@ CADDY = """
     storage file_system {home}
     default_bind 127.0.0.1
 }}
-https://127.0.0.1:{port} {{
+https://localhost:{port} {{
     tls {identity}/tls.crt {identity}/tls.key {{
         client_auth {{
             mode require_and_verify
@@ -85,28 +85,29 @@ http {{
 
 
 @contextmanager
-def caddy(folder: Path, engine: int, identity: Path) -> Iterator[int]:
+def caddy(folder: Path, engine: int, identity: Path) -> Iterator[str]:
+    """By name: it answers 421 where the handshake tells none, which it does of no address."""
     folder.mkdir()
     port, file = free_port(), folder / "Caddyfile"
     file.write_text(CADDY.format(home=folder, port=port, identity=identity, engine=engine))
     command = [str(binary("caddy")), "run", "--adapter", "caddyfile", "--config", str(file)]
     with serving(command, {"HOME": str(folder)}, folder, port):
-        yield port
+        yield f"https://localhost:{port}"
 
 
 @contextmanager
-def haproxy(folder: Path, engine: int, identity: Path) -> Iterator[int]:
+def haproxy(folder: Path, engine: int, identity: Path) -> Iterator[str]:
     folder.mkdir()
     port, chain, file = free_port(), folder / "chain.pem", folder / "haproxy.cfg"
     chain.write_bytes((identity / "tls.crt").read_bytes() + (identity / "tls.key").read_bytes())
     file.write_text(HAPROXY.format(port=port, chain=chain, identity=identity, engine=engine))
     program, around = of_debian("haproxy")
     with serving([program, "-db", "-f", str(file)], around, folder, port):
-        yield port
+        yield f"https://127.0.0.1:{port}"
 
 
 @contextmanager
-def nginx(folder: Path, engine: int, identity: Path) -> Iterator[int]:
+def nginx(folder: Path, engine: int, identity: Path) -> Iterator[str]:
     folder.mkdir()
     port, file = free_port(), folder / "nginx.conf"
     where = {"home": folder, "port": port, "identity": identity, "engine": engine}
@@ -114,7 +115,7 @@ def nginx(folder: Path, engine: int, identity: Path) -> Iterator[int]:
     options = ["-e", "stderr", "-p", str(folder), "-c", str(file), "-g", "daemon off;"]
     program, around = of_debian("nginx")
     with serving([program, *options], around, folder, port):
-        yield port
+        yield f"https://127.0.0.1:{port}"
 
 
 def of_debian(name: str) -> tuple[str, Mapping[str, str]]:

@@ -20,6 +20,8 @@ class Expiration:
     def __post_init__(self) -> None:
         if (self.policy == "manual") != (self.after is None):
             raise Malformed("expiration 'manual' takes no duration, 'ttl' and 'tti' need one")
+        if self.after is not None and not isinstance(self.after, timedelta):
+            raise TypeError(f"after={self.after!r} must be a timedelta, like timedelta(hours=1)")
         if self.after is not None and self.after < timedelta(0):
             raise Malformed(f"expiration after a negative time: {self.after}")
 

@@ -10,8 +10,11 @@ and puts an `_ErrInfo` in the place of a message. That these are there is pinned
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from ipaddress import ip_address
 from math import inf
+from socket import SO_RCVBUF, SOL_SOCKET
 from typing import cast
 
 from aiohttp import HttpVersion11, web
@@ -33,6 +36,8 @@ log = logging.getLogger("pannier.api")
 
 READ_BUFFER = 16 * 1024  # bytes of a body that may wait here; what one read brings comes on top
 KEEP_ALIVE_SECONDS = 75.0  # longer than clients keep an idle connection
+FEW = 8  # bodies at once that come in as they like
+NARROW, WIDE = 32 * 1024, 1024 * 1024  # bytes that the kernel keeps of one
 LOOK_SECONDS = 1.0  # between two looks whether a client who sends no more is still there
 MOST_DIGITS = 18  # of a length: what fits into 63 bits for sure
 LONGEST_LINE = 8190  # bytes of the request line or of a header
@@ -62,6 +67,7 @@ class Connection(Turns):
         "_incoming",
         "_lifetime",
         "_lost",
+        "_narrow",
         "_resuming",
         "_server",
         "_upgrading",
@@ -97,6 +103,7 @@ class Connection(Turns):
         self._ended = False  # the client will send no more
         self._lost = False  # there is no telling where the next request begins
         self._resuming = False  # in the next turn
+        self._narrow = False  # the kernel keeps little of what is sent
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -211,6 +218,22 @@ class Connection(Turns):
             self._say_goodbye()
         return stays
 
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """While many bodies come in, the kernel keeps little of each, so that little comes at once:
+        what does is held until the store has taken it."""
+        server = self._server
+        server.receiving += 1
+        many = server.receiving > FEW
+        if many != self._narrow and self.transport is not None and is_near(self.transport):
+            self._narrow = many
+            room = self.transport.get_extra_info("socket")
+            room.setsockopt(SOL_SOCKET, SO_RCVBUF, NARROW if many else WIDE)
+        try:
+            yield
+        finally:
+            server.receiving -= 1
+
     def _say_goodbye(self) -> None:
         """Who sends on for a while may know already that no answer follows."""
         transport = self.transport
@@ -287,6 +310,7 @@ class DataServer(web.Server):
         self.handle = handler
         self.render = render
         self._requests = requests
+        self.receiving = 0  # bodies that come in
 
     def __call__(self) -> Connection:
         return Connection(self, any_host, unlimited)
@@ -301,6 +325,14 @@ class DataServer(web.Server):
         tally = self._requests.tally("", "refused", error.status)
         tally.seconds.add(0.0)
         tally.first_byte.add(0.0)
+
+
+def is_near(transport: asyncio.BaseTransport) -> bool:
+    """Whether the client is on this machine, and speaks plainly: there is no way to fill."""
+    peer = transport.get_extra_info("peername")
+    if not isinstance(peer, tuple) or transport.get_extra_info("sslcontext") is not None:
+        return False
+    return ip_address(peer[0]).is_loopback
 
 
 def is_one_head(received: bytes) -> bool:

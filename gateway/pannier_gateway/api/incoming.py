@@ -37,21 +37,20 @@ class IncomingBody:
         return whole
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        await self._go_on()
-        while piece := await self._next():
-            self.received += len(piece)
-            while piece:
-                size = (
-                    len(piece) if self._pacer is None else await self._let(len(piece), self._pacer)
-                )
-                yield piece[:size]
-                piece = piece[size:]  # whoever has taken a part decides how long it is kept
+        with self._request.connection.receiving():
+            await self._go_on()
+            while piece := await self._next():
+                self.received += len(piece)
+                while piece:
+                    size = await self._let(len(piece))
+                    yield piece[:size]
+                    piece = piece[size:]  # whoever has taken a part decides how long it is kept
 
-    async def _let(self, size: int, pacer: Pacer) -> int:
+    async def _let(self, size: int) -> int:
         """How many of these bytes may go on. Nobody waits for the end of a body that has none."""
-        if pacer.account is None or self._breaks_off():
+        if self._pacer is None or self._pacer.account is None or self._breaks_off():
             return size
-        return await pacer.spend(size, self._breaks_off)
+        return await self._pacer.spend(size, self._breaks_off)
 
     def _breaks_off(self) -> bool:
         """Whether the client has left within the body; of a chunked one, whether that may be."""

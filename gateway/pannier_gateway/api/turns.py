@@ -10,6 +10,7 @@ uses: context variables of a request's own. Of its `RequestHandler` this overrid
 import asyncio
 import logging
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_writer import StreamWriter
@@ -32,6 +33,10 @@ class Turns(RequestHandler, ABC):
     __slots__ = ("_flow", "aged")
 
     aged: bool
+
+    @abstractmethod
+    def receiving(self) -> AbstractContextManager[None]:
+        """A block in which a body comes in."""
 
     @abstractmethod
     async def answered(self, message: Message, body: StreamReader) -> bool:

@@ -38,7 +38,7 @@ class PromiseMetrics(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily(
             "pannier_store_promise",
-            "1: the store was seen to keep it; 0: it was not.",
+            "1: the store was seen to keep the promise; 0: it was not.",
             labels=["bucket", "promise"],
         )
         for bucket, promises in self._found().items():

@@ -34,11 +34,13 @@ class CertificateMetrics(Collector):
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         expiry = GaugeMetricFamily(
             "pannier_certificate_expiry_seconds",
-            "When it ends, since the epoch; of a bundle the first.",
+            "When the certificate ends, since the epoch; of a bundle the first.",
             labels=["user", "file"],
         )
         reloads = CounterMetricFamily(
-            "pannier_certificate_reloads", "Files that had changed.", labels=["user", "result"]
+            "pannier_certificate_reloads",
+            "Certificates whose files had changed.",
+            labels=["user", "result"],
         )
         unverified = GaugeMetricFamily(
             "pannier_tls_unverified", "1: whoever answers is believed.", labels=["user"]

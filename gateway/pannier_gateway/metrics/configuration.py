@@ -25,7 +25,7 @@ class ConfigMetrics:
         self._since = time()
         Gauge(
             "pannier_config_age_seconds",
-            "Since the configuration in force was taken up.",
+            "Seconds since the configuration in force was taken up.",
             registry=registry,
         ).set_function(lambda: time() - self._since)
 

@@ -116,7 +116,7 @@ class ResilienceMetrics(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         held = GaugeMetricFamily(
-            "pannier_body_bytes", "Held of bodies on their way.", labels=["place"]
+            "pannier_body_bytes", "Bytes of bodies on their way, held here.", labels=["place"]
         )
         for place, size in self._bytes.items():
             held.add_metric([place], size())
@@ -126,11 +126,11 @@ class ResilienceMetrics(Collector):
 
     def _of_buckets(self) -> Iterator[GaugeMetricFamily]:
         of_bucket = partial(GaugeMetricFamily, labels=["bucket"])
-        coins = of_bucket("pannier_retry_budget_coins", "Left for retries.")
-        limit = of_bucket("pannier_store_limit_requests", "That a store is asked at once.")
-        in_flight = of_bucket("pannier_store_in_flight_requests", "Waiting for a first byte.")
-        waiting = of_bucket("pannier_store_waiting_requests", "Waiting to be asked.")
-        delay = of_bucket("pannier_hedge_delay_seconds", "After which a read is late.")
+        coins = of_bucket("pannier_retry_budget_coins", "What is left for retries.")
+        limit = of_bucket("pannier_store_limit_requests", "How many may wait for a first byte.")
+        in_flight = of_bucket("pannier_store_in_flight_requests", "How many wait for a first byte.")
+        waiting = of_bucket("pannier_store_waiting_requests", "How many wait for their turn.")
+        delay = of_bucket("pannier_hedge_delay_seconds", "How long until a read is late.")
         for bucket, shown in list(self._buckets.items()):
             coins.add_metric([bucket], shown.coins)
             limit.add_metric([bucket], shown.limit)
@@ -142,7 +142,7 @@ class ResilienceMetrics(Collector):
     def _of_endpoints(self) -> Iterator[GaugeMetricFamily]:
         of_endpoint = partial(GaugeMetricFamily, labels=["bucket", "endpoint"])
         breaker = of_endpoint("pannier_endpoint_breaker", "0 closed, 1 open, 2 being probed.")
-        first = of_endpoint("pannier_endpoint_first_byte_seconds", "As it looks now.")
+        first = of_endpoint("pannier_endpoint_first_byte_seconds", "What one takes at present.")
         in_flight = of_endpoint("pannier_endpoint_in_flight_requests", "Exchanges under way.")
         for bucket, shown in list(self._endpoints.items()):
             for each in shown():

@@ -22,16 +22,20 @@ from pannier_gateway.stores.base import Buffer, Source
 from pannier_gateway.threads import in_thread
 
 MIB = 1 << 20
-BLOCK = 128 * 1024  # bytes read back at once
+FEW = 8  # bodies at once that may make use of all the memory there is
+BLOCK = 128 * 1024  # bytes read back at once, where there are few
+DAMAGED = "the spool did not give back the bytes that it was given"
 
 
 class SpoolLimits(Struct, frozen=True):
-    """Bytes: of one upload in memory and in its file, and of all uploads together."""
+    """Bytes: of one upload in memory and in its file, and of all uploads together. `batch` is what
+    gathers of one, whatever others hold, before it is written."""
 
     memory_each: int = MIB
     memory: int = 32 * MIB
     disk_each: int = 512 * MIB
     disk: int = 512 * MIB
+    batch: int = 64 * 1024
 
 
 class Spool:
@@ -48,6 +52,22 @@ class Spool:
         self.limits = limits
         self.memory = 0
         self.disk = 0
+        self.tapes: set[Tape] = set()
+
+    @property
+    def crowded(self) -> bool:
+        """Each body on its way holds something besides what is kept of it."""
+        return len(self.tapes) > FEW
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes, in which many small bodies have room, too."""
+        return self.limits.memory // 8 if self.crowded else self.limits.memory
+
+    @property
+    def block(self) -> int:
+        """Bytes to read back at once."""
+        return BLOCK // 2 if self.crowded else BLOCK
 
     def __repr__(self) -> str:
         return f"<Spool {self.memory} bytes in memory, {self.disk} on disk>"
@@ -76,6 +96,7 @@ class Tape:
         self._filed = 0
         self._tail: list[bytes] = []  # what follows the file
         self._tail_size = 0
+        spool.tapes.add(self)
 
     def __repr__(self) -> str:
         return f"<Tape of {self.size} bytes, {self._filed} in a file>"
@@ -89,12 +110,14 @@ class Tape:
             async with aclosing(self._checked()) as recorded:
                 async for known in recorded:
                     yield known
+                    del known
         while not self.ended and (piece := await self._next()) is not None:
             yield piece
             del piece  # not to be held beside the next
 
     async def close(self) -> None:
         """Give everything back; what comes is not waited for."""
+        self._spool.tapes.discard(self)
         if self._coming is not None:
             self._coming.cancel()
             await asyncio.wait([self._coming])
@@ -124,8 +147,9 @@ class Tape:
 
     async def _record(self, piece: bytes) -> None:
         limits, spool = self._spool.limits, self._spool
-        crowded = spool.memory + len(piece) > limits.memory
-        if self._tail_size + len(piece) > limits.memory_each or crowded:
+        full = spool.memory + len(piece) > spool.most_memory
+        size = self._tail_size + len(piece)
+        if size > limits.memory_each or (full and size > limits.batch):
             await self._file_away(piece)
             return
         self._tail.append(piece)
@@ -181,20 +205,23 @@ class Tape:
 
         Raises Damaged.
         """
-        checksum, held = 0, b""
+        checksum, left = 0, self.size
         async with aclosing(self._recorded()) as pieces:
             async for piece in pieces:
-                if held:
-                    yield held
-                checksum, held = crc64nvme(piece, checksum), piece
-        if checksum != self.checksum:
-            raise Damaged("the spool did not give back the bytes that it was given")
-        yield held
+                checksum, left = crc64nvme(piece, checksum), left - len(piece)
+                if not left and checksum != self.checksum:
+                    raise Damaged(DAMAGED)
+                yield piece
+                del piece
+        if left:
+            raise Damaged(DAMAGED)
 
     async def _recorded(self) -> AsyncGenerator[bytes, None]:
-        for start in range(0, self._filed, BLOCK):
-            size = min(BLOCK, self._filed - start)
+        start = 0
+        while start < self._filed:
+            size = min(self._spool.block, self._filed - start)
             yield await in_thread(self._spool.executor, partial(self._read, start, size))
+            start += size
         for piece in self._tail:
             yield piece
 

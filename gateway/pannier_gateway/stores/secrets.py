@@ -31,6 +31,8 @@ class MountedSecrets:
         return f"<MountedSecrets {self._folder}>"
 
     def read(self, name: str, key: str) -> bytes:
+        if not all(map(_is_name, (name, key))):  # else any file here could go to a store as a token
+            raise StoreRefused(f"no Secret is called {name!r}, or has a key {key!r}")
         for folder in (self._folder, self._folder.parent / CONFIG_MAPS):
             try:
                 return (folder / name / key).read_bytes()
@@ -42,6 +44,11 @@ class MountedSecrets:
             f"there is no {self._folder / name / key}: create the Secret {name} with key {key}, "
             "and have it mounted there (--secrets-dir)"
         )
+
+
+def _is_name(text: str) -> bool:
+    """Whether it names one thing in a folder, and nothing elsewhere."""
+    return bool(text.strip(".")) and not {"/", "\0"} & set(text)
 
 
 class ManifestSecrets:

@@ -24,13 +24,13 @@ from pannier_gateway.upstream.errors import (
 from pannier_gateway.upstream.limit import Limit
 from pannier_gateway.upstream.parser import AnswerParser
 from pannier_gateway.upstream.request import Buffer, Request, Streamed, taken
-from pannier_gateway.upstream.strait import RECORD, Strait
 
 BUFFER = 256 * 1024  # bytes received at once
 WAITING = 256 * 1024  # bytes of a short or chunked body that may wait for their reader
 LONG = 64 * 1024  # bytes still owed from which on a body gets a buffer of its own
 FEW = 8  # long bodies of a pool that may have as much; further ones make do with LESS
 LESS = 128 * 1024
+FIRST = 80 * 1024  # of any answer, before it is known how long it is
 ONE_WRITE = 64 * 1024  # head and body leave together up to here
 CONSENT_SECONDS = 1.0  # how long a body waits for 100 Continue
 
@@ -52,7 +52,7 @@ class Buffers:
     """Buffers for long bodies, a few of them large; and one for all that is read at once."""
 
     def __init__(self) -> None:
-        self.scratch = memoryview(bytearray(BUFFER))
+        self.scratch = memoryview(bytearray(FIRST))
         self.received = memoryview(bytearray(BUFFER))  # not yet decrypted
         self._wide = 0  # large ones in use
         self._spare: list[memoryview] = []  # of them, for the next body
@@ -72,7 +72,7 @@ class Buffers:
 class Connection(asyncio.BufferedProtocol):
     """The client's end of a connection."""
 
-    def __init__(self, name: str, buffers: Buffers, strait: Strait | None = None) -> None:
+    def __init__(self, name: str, buffers: Buffers) -> None:
         self.name = name
         self.idle_since = 0.0
         self._loop = asyncio.get_running_loop()
@@ -80,10 +80,6 @@ class Connection(asyncio.BufferedProtocol):
         self._limit = Limit(self._loop, self._late)
         self._buffers = buffers
         self._into = buffers.scratch
-        self._strait = strait
-        self._gathered = 0  # bytes behind TLS, in the buffer of a long body
-        if strait is not None:
-            strait.gathered = self._hand_on
         self._parser: AnswerParser | None = None
         self._failure: ExchangeError | None = None
         self._arrival: asyncio.Future[None] | None = None
@@ -123,29 +119,18 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        # so that a piece has left before the next is asked for; TLS, which copies, counts otherwise
-        encrypted = transport.get_extra_info("sslcontext") is not None
-        self._transport.set_write_buffer_limits(high=1 if encrypted else 0, low=0)
+        # so that a piece has left before the next is asked for
+        self._transport.set_write_buffer_limits(high=0, low=0)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._into[self._gathered :]
+        return self._into
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._strait is not None and self._strait.gulp:
-            self._gathered += nbytes
-        else:
-            self._take(self._into[:nbytes])
-
-    def _hand_on(self) -> None:
-        """All that was received has come through TLS."""
-        if self._gathered:
-            self._take(self._into[: self._gathered])
-
-    def _take(self, data: memoryview) -> None:
         parser = self._parser
         if parser is None:
             self._fail(AnswerMalformed(f"{self.name} sent bytes that nobody asked for"))
             return
+        data = self._into[:nbytes]
         lent = self._into is not self._buffers.scratch
         try:
             parser.feed(bytes(data) if parser.keeping and not lent else data)
@@ -273,6 +258,7 @@ class Connection(asyncio.BufferedProtocol):
                 else:
                     owed -= len(piece)
                     await self._send_piece(piece, patience, last=not owed)
+                del piece  # not to be held beside the next
         if owed:
             raise ValueError(f"a body of {body.length} bytes lacks the last {owed}")
         if owed is None:
@@ -336,37 +322,27 @@ class Connection(asyncio.BufferedProtocol):
             return AnswerCut(f"{self.name}: {cut}{why}", cut.owed)
         return NoAnswer(f"{self.name} closed the connection after its answer{why}")
 
-    @property
-    def _receiving(self) -> asyncio.Transport:
-        """TLS by itself would go on taking in what it then has to keep."""
-        return self._transport if self._strait is None else self._strait.below
-
     def _pause(self) -> None:
         if self._reading:
             self._reading = False
-            self._receiving.pause_reading()
+            self._transport.pause_reading()
 
     def _resume(self) -> None:
         """Let more in; what was lent so far is given back."""
-        self._gathered = 0
         parser = self._parser
         if parser is not None and parser.owed is not None and parser.owed > LONG:
             if self._into is self._buffers.scratch:
                 self._into = self._buffers.take()
-                if self._strait is not None:
-                    self._strait.gulp = len(self._into) - RECORD
         elif parser is None:
             self._return_buffer()
         if not self._reading and self._failure is None:
             self._reading = True
-            self._receiving.resume_reading()
+            self._transport.resume_reading()
 
     def _return_buffer(self) -> None:
         if self._into is not self._buffers.scratch:
             self._buffers.give(self._into)
             self._into = self._buffers.scratch
-            if self._strait is not None:
-                self._strait.gulp = 0
 
 
 class Answer:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from pannier_gateway.upstream.connection import Answer, Buffers, Connection, Patience
+from pannier_gateway.upstream.encryption import Encryption
 from pannier_gateway.upstream.errors import (
     ConnectFailed,
     ConnectTimedOut,
@@ -17,7 +18,6 @@ from pannier_gateway.upstream.errors import (
     TlsFailed,
 )
 from pannier_gateway.upstream.request import Request
-from pannier_gateway.upstream.strait import Strait
 
 PATIENCE = Patience()
 TLS_SECONDS = 3.0  # what proving each other's identity may take beyond connecting
@@ -177,12 +177,12 @@ class Pool:
 
     async def _open_encrypted(self, context: ssl.SSLContext, patience: Patience) -> Connection:
         host, port, _, server_name = self.endpoint
-        transport, strait = await self._loop.create_connection(
-            lambda: Strait(self._buffers.received), host, port
+        connection, name = Connection(self._name, self._buffers), server_name or host
+        transport, encryption = await self._loop.create_connection(
+            lambda: Encryption(connection, context, name, self._buffers.received), host, port
         )
         bound(transport.get_extra_info("socket"), patience.progress)
-        connection = Connection(self._name, self._buffers, strait)
-        await strait.encrypt(connection, context, server_name or host)
+        await encryption.agree()
         return connection
 
     def _aged(self, connection: Connection) -> bool:

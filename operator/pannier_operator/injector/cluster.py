@@ -9,9 +9,11 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
+from msgspec import Struct, field
 
 from pannier_operator.api import BUCKETS, Refused, Unreachable
 from pannier_operator.injector import mounts
@@ -22,6 +24,7 @@ from pannier_operator.unusable import Unusable
 Json = dict[str, Any]
 
 TIMEOUT = aiohttp.ClientTimeout(total=4.0)  # seconds; a review has five
+PAGE = 100  # Buckets at once: each may have 256 KiB of annotations
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 
@@ -116,11 +119,30 @@ class ClusterBuckets:
         self._server = server
 
     async def buckets(self, namespace: str) -> tuple[Bucket, ...]:
-        listed = await self._server.request("GET", BUCKETS.path(namespace))
-        try:
-            return mounts.parse(listed.get("items"))
-        except msgspec.ValidationError as error:
-            raise Unreachable(f"a list of Buckets that is none: {error}") from error
+        found, rest = list[Bucket](), ""
+        while True:
+            query = urlencode({"limit": PAGE, "continue": rest})
+            listed = await self._server.request("GET", f"{BUCKETS.path(namespace)}?{query}")
+            try:
+                page = msgspec.convert(listed, _Page)
+            except msgspec.ValidationError as error:
+                raise Unreachable(f"a list of Buckets that is none: {error}") from error
+            found += mounts.parse(page.items)
+            if not (rest := page.metadata.rest):
+                return tuple(found)
+
+
+class _PageMetadata(Struct, frozen=True):
+    """`rest` is what the next page is asked for by; empty: there is none."""
+
+    rest: str = field(default="", name="continue")
+
+
+class _Page(Struct, frozen=True):
+    """Some of a list."""
+
+    items: list[object]
+    metadata: _PageMetadata
 
 
 class VaultNames(NamedTuple):

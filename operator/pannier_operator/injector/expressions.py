@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pannier_operator.injector import patch, sidecar
-from pannier_operator.injector.mounts import CERTIFICATE_KEYS, FOLDERS
+from pannier_operator.injector.mounts import CERTIFICATE_KEYS, DOTTED_CLAIM, FOLDERS
 from pannier_operator.injector.options import (
     ANNOTATIONS,
     INJECT,
@@ -170,6 +170,8 @@ def of_bucket() -> dict[str, str]:
     """What the expressions on mounts know, beside the pod, of the Bucket."""
     volume = f"object.spec.volumes.filter(v, v.name == {quoted(SECRETS)})"
     sources = "variables.volume[0].?projected.?sources.orValue([])"
+    claim = "variables.claim"
+    dotted = f'{quoted(DOTTED_CLAIM)} + {claim}.replace("-", "--").replace(".", "-d")'
     return {
         "wanted": f"{takes_one()} && variables.place >= 0 && {_selected()}",
         "volume": f"has(object.spec.volumes) ? {volume} : []",
@@ -177,7 +179,7 @@ def of_bucket() -> dict[str, str]:
         "keys": " + ".join(_keys()),
         "fresh": f"variables.wanted ? variables.keys.distinct().filter(k, !{_mounted()}) : []",
         "claim": 'params.spec.?filesystem.?claimName.orValue("")',
-        "claim_volume": f'{quoted(CLAIM)} + variables.claim.replace("-", "--").replace(".", "-d")',
+        "claim_volume": f'variables.claim.contains(".") ? {dotted} : {quoted(CLAIM)} + {claim}',
     }
 
 

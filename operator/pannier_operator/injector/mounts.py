@@ -4,7 +4,8 @@ All Buckets of the namespace count, used or not: a Usecase that is added later f
 pods that run already. Only the keys that a Bucket names are mounted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct
@@ -13,6 +14,7 @@ from pannier_operator.injector.sidecar import CLAIM, CLAIMS_DIR, MOUNTED_DIR, SE
 from pannier_operator.injector.template import Json
 
 FOLDERS = {"secret": "secrets", "configMap": "config-maps"}
+DOTTED_CLAIM = f"{CLAIM}-"  # no claim begins with a dash
 CERTIFICATE_KEYS = ("ca.crt", "tls.crt", "tls.key")
 
 
@@ -94,9 +96,15 @@ class Bucket(Struct, frozen=True, kw_only=True):
     spec: Spec
 
 
-def parse(items: object) -> tuple[Bucket, ...]:
-    """Buckets as an API server lists them. Raises msgspec.ValidationError."""
-    return msgspec.convert(items, tuple[Bucket, ...])
+def parse(items: Iterable[object]) -> tuple[Bucket, ...]:
+    """Buckets as an API server lists them, without those that are older than their schema."""
+    return tuple(bucket for each in items for bucket in _read(each))
+
+
+def _read(item: object) -> Iterator[Bucket]:
+    """The Bucket that `item` is, unless no gateway could use it: pods must not wait for that."""
+    with suppress(msgspec.ValidationError):
+        yield msgspec.convert(item, Bucket)
 
 
 def selected(buckets: Iterable[Bucket], names: str) -> tuple[Bucket, ...]:
@@ -119,8 +127,9 @@ def claims(buckets: Sequence[Bucket]) -> list[str]:
 
 
 def claim_volume(claim: str) -> str:
-    """A volume's name, which takes no dots; no two claims share one."""
-    return CLAIM + claim.replace("-", "--").replace(".", "-d")
+    """A volume's name, which takes no dots and 63 characters; no two claims share one."""
+    escaped = claim.replace("-", "--").replace(".", "-d")
+    return f"{DOTTED_CLAIM}{escaped}" if "." in claim else f"{CLAIM}{claim}"
 
 
 def volumes(buckets: Sequence[Bucket]) -> list[Json]:

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pannier_gateway.errors import BadRequest, Damaged
-from pannier_gateway.resilience.spool import Spool, SpoolLimits, Tape
+from pannier_gateway.resilience.spool import FEW, Spool, SpoolLimits, Tape
 from pannier_gateway.stores.base import Buffer, Source
 from support.stores import Body, streamed
 
 BODY = bytes(range(251)) * 40
-SMALL = SpoolLimits(memory_each=1000, memory=3000, disk_each=8000, disk=12_000)
+SMALL = SpoolLimits(memory_each=1000, memory=3000, disk_each=8000, disk=12_000, batch=0)
 Tapes = Callable[[Source], Tape]
 BODIES = st.lists(st.binary(max_size=700), max_size=12)
 
@@ -115,6 +115,24 @@ async def test_memory_that_others_hold_is_not_taken(spool: Spool, tape: Tapes) -
 
     assert await everything(late) == await everything(late) == BODY[:500]
     assert (spool.memory, spool.disk) == (3000, 500)
+
+
+async def test_many_bodies_are_kept_in_an_eighth_of_the_memory(spool: Spool, tape: Tapes) -> None:
+    few = [tape(streamed(BODY[:300], 100)) for _ in range(FEW)]
+    for each in few:
+        await everything(each)
+    assert (spool.memory, spool.disk) == (FEW * 300, 0)
+    await few[0].close()
+    many = [tape(streamed(BODY[:300], 100)) for _ in range(2)]
+
+    for each in many:
+        assert await everything(each) == await everything(each) == BODY[:300]
+    assert (spool.memory, spool.disk) == ((FEW - 1) * 300, 600)
+    for each in few:
+        await each.close()
+    late = tape(streamed(BODY[:300], 100))
+    assert await everything(late) == await everything(late) == BODY[:300]
+    assert (spool.memory, spool.disk) == (300, 600)
 
 
 async def test_a_body_that_outgrows_its_share_goes_on_and_can_not_be_read_again(

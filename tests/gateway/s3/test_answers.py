@@ -79,6 +79,8 @@ def test_what_xml_can_not_hold_costs_the_mark_of_the_next_page_and_nothing_else(
 def test_an_error_is_read_wherever_it_comes() -> None:
     assert refusal(403, error("AccessDenied")) == Refusal(403, "AccessDenied", "m")
     assert error_inside(error("InternalError")) == Refusal(500, "InternalError", "m")
+    late = b' \n <?xml version="1.0"?>' + error("InternalError")
+    assert error_inside(late) == Refusal(500, "InternalError", "m")
     assert error_inside(b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>") is None
 
 

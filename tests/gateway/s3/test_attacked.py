@@ -2,7 +2,8 @@
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -20,14 +21,23 @@ from pannier_gateway.errors import (
     TooLarge,
 )
 from pannier_gateway.stores import records
-from pannier_gateway.stores.base import Attributes, Record
+from pannier_gateway.stores.base import Attributes, Listing, Record, Store
 from pannier_gateway.stores.connecting import Entrance
-from pannier_gateway.stores.s3 import S3Store
-from pannier_gateway.stores.s3.answers import DEEPEST, NotXml, listed_page, parsed, refusal
-from pannier_gateway.stores.s3.bucket import S3Bucket, Unmet
+from pannier_gateway.stores.s3 import S3Store, answers
+from pannier_gateway.stores.s3.answers import (
+    DEEPEST,
+    MOST_ELEMENTS,
+    ListedPage,
+    NotXml,
+    listed_page,
+    parsed,
+    refusal,
+)
+from pannier_gateway.stores.s3.bucket import S3Bucket, Unmet, part
 from pannier_gateway.stores.s3.metadata import headers_of, stored_object
 from pannier_gateway.stores.s3.multipart import Uploads
 from pannier_gateway.stores.s3.traits import Traits
+from pannier_gateway.stores.upstream.hub import HubStore
 from pannier_gateway.stores.upstream.plain import PlainStore
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.doorstep import serving as at_the_door
@@ -35,7 +45,7 @@ from support.engines import bucket_at, store_of
 from support.hubs import upstream
 from support.pools import in_use
 from support.scripted import ScriptedServer, answer, serving
-from support.stores import put
+from support.stores import put, read, streamed
 from support.wire import exchange
 
 GUARDED = Traits(create=True, replace="quoted", complete=True, delete=True, verified=True)
@@ -68,6 +78,33 @@ async def store_at(server: ScriptedServer) -> AsyncIterator[S3Store]:
 
 def tagged(etag: str) -> Record:
     return Record("k", 5, etag, 1, None, Attributes())
+
+
+ASKED: Mapping[str, Callable[[S3Bucket], Awaitable[object]]] = {
+    "read": lambda b: read(store_of(b, GUARDED), "k"),
+    "head": lambda b: store_of(b, GUARDED).head("k"),
+    "put": lambda b: put(store_of(b, GUARDED), "k", b"x"),
+    "put in parts": lambda b: put(store_of(b, GUARDED), "k", streamed(bytes(9 << 20), 1 << 20)),
+    "delete": lambda b: b.delete("k"),
+    "list": lambda b: store_of(b, GUARDED).list(Listing("")),
+    "copy": lambda b: b.copy("k", "k", {}),
+    "part": lambda b: b.upload_part("k", part("u", 1), b"x"),
+    "part copied": lambda b: b.copy_part("k", "k", part("u", 1), {}),
+    "end": lambda b: b.end_upload("k", "u", [], {}),
+    "tags": lambda b: b.tags("k"),
+}
+
+
+@pytest.mark.parametrize("page", [b"<html>please log in</html>", b"<br>", b"please log in"])
+@pytest.mark.parametrize("asked", ASKED)
+async def test_a_page_in_place_of_an_answer_is_none_however_well_it_went(
+    asked: str, page: bytes
+) -> None:
+    """As of what stands between, and wants somebody to log in first."""
+    with serving(answer("200 OK", page, DATED)) as server:
+        async with bucket_on(server) as bucket:
+            with pytest.raises(StoreMisanswered, match="stands in front of the store"):
+                await ASKED[asked](bucket)
 
 
 @pytest.mark.parametrize("ask", [lambda s: s.head("k"), lambda s: put(s, "k", b"x")])
@@ -119,6 +156,31 @@ def test_xml_is_nested_only_so_deep() -> None:
         parsed(b"<a>" * 20_000 + b"</a>" * 20_000)
 
 
+def test_xml_takes_only_so_much_memory() -> None:
+    with pytest.raises(NotXml, match="elements"):
+        parsed(b"<a>" + b"<b/>" * MOST_ELEMENTS + b"</a>")
+
+
+@pytest.mark.parametrize("keys", [10, 1000])
+async def test_only_a_short_listing_is_read_while_others_wait(
+    keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = b"<Contents><Key>k</Key><Size>1</Size></Contents>" * keys
+    read_by: list[bool] = []
+
+    def seen(text: bytes, *, encoded: bool) -> ListedPage:
+        read_by.append(threading.current_thread() is threading.main_thread())
+        return listed_page(text, encoded=encoded)
+
+    monkeypatch.setattr(answers, "listed_page", seen)
+    with serving(answer("200 OK", b"<ListBucketResult>" + listed + b"</ListBucketResult>")) as at:
+        async with bucket_on(at) as bucket:
+            page = await bucket.listed("", "", 1000, None, encoded=False)
+
+    assert len(page.keys) == keys
+    assert read_by == [keys == 10]
+
+
 async def test_a_store_that_is_busy_for_ever_is_busy_for_a_long_time() -> None:
     assert seconds_to_wait("9" * 400, now=0.0) == 1e9
     with serving(answer("503 Slow Down", b"", f"retry-after: {'9' * 400}")) as server:
@@ -164,6 +226,32 @@ async def test_a_server_upstream_can_not_break_it_either(head: tuple[str, ...], 
         async with upstream(urlsplit(server.url).port or 0) as store:
             with pytest.raises(StoreMisanswered, match=told):
                 await PlainStore(store._server).head("shared/objects/k")
+
+
+ANYBODY: Mapping[str, Callable[[Store], Awaitable[object]]] = {
+    "read": lambda s: read(s, "shared/objects/k"),
+    "head": lambda s: s.head("shared/objects/k"),
+    "put": lambda s: put(s, "shared/objects/k", b"x"),
+    "delete": lambda s: s.delete("shared/objects/k"),
+}
+GATEWAY: Mapping[str, Callable[[Store], Awaitable[object]]] = {
+    **ANYBODY,
+    "touch": lambda s: s.touch("shared/objects/k", "e", 1),
+    "list": lambda s: s.list(Listing("shared/objects/")),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [*((PlainStore, each) for each in ANYBODY), *((HubStore, each) for each in GATEWAY)],
+)
+async def test_a_page_in_place_of_an_answer_upstream_is_none_either(
+    kind: type[PlainStore | HubStore], asked: str
+) -> None:
+    with serving(answer("200 OK", b"<html>please log in</html>", DATED)) as server:
+        async with upstream(urlsplit(server.url).port or 0) as store:
+            with pytest.raises(StoreMisanswered):
+                await GATEWAY[asked](kind(store._server))
 
 
 @pytest.mark.parametrize("told", ["gzip", "aws-chunked, br", "zstd, gzip"])
@@ -217,6 +305,19 @@ async def test_what_can_not_be_read_meets_no_condition() -> None:
         async with store_at(server) as store:
             with pytest.raises(Damaged, match="store it again or delete it"):
                 await store.delete("k", Conditions(if_match=("*",)))
+
+
+async def test_keys_that_expire_midway_end_an_upload_at_once_and_leave_nothing() -> None:
+    sent, gone = answer("200 OK", b"", 'etag: "p"'), answer("204 No Content")
+    with serving((BEGUN, sent, answer("403 Forbidden", said("ExpiredToken")), gone)) as server:
+        async with bucket_on(server) as bucket:
+            store = store_of(bucket, Traits())
+            with pytest.raises(StoreRefused, match="the session token has expired: check"):
+                await put(store, "k", streamed(bytes(20 << 20), 1 << 20))
+
+    asked = [(each.method, each.target.partition("?")[2]) for each in server.requests]
+    parts = [("PUT", f"partNumber={number}&uploadId=u") for number in (1, 2)]
+    assert asked == [("POST", "uploads="), *parts, ("DELETE", "uploadId=u")]
 
 
 async def test_who_is_cancelled_while_an_upload_is_aborted_stays_so(

@@ -20,12 +20,12 @@ from pannier_gateway.resilience.stack import Resilience
 from pannier_gateway.stores.base import Source, Store
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from support.engines import VERSITYGW, Engine, bucket_of, make_bucket, store_of
-from support.faultproxy import Fault, FaultProxy
+from support.faultproxy import Fault, FaultProxy, Hazard
 from support.faults import CutUploads, Ending, LostAnswers, Refusals
 from support.faulty import VirtualTime
 from support.jumps import turns
 from support.scripted import answer
-from support.stores import put, read, streamed, whole
+from support.stores import paths, put, read, streamed, whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.engines]
 
@@ -62,7 +62,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 @asynccontextmanager
 async def world_of(
-    engine: Engine, fault: Fault, threads: ThreadPoolExecutor, folder: Path
+    engine: Engine, fault: Fault | Hazard, threads: ThreadPoolExecutor, folder: Path
 ) -> AsyncIterator[World]:
     time, metrics = VirtualTime(), ResilienceMetrics(CollectorRegistry())
     timing = Timing(time.now, time.sleep, random.Random(1).random)
@@ -139,6 +139,18 @@ async def test_an_upload_under_a_condition_outlives_what_any_other_does(
         assert not trouble.left
         assert await world.direct.head("k") == record
         assert await read(world.direct, "k") == (SMALL if body is small else NOISE)
+
+
+async def test_a_listing_does_not_begin_anew_for_each_connection_that_ends(
+    strict: Engine, threads: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    """Of a hundred objects too young to be known some meet one, each time."""
+    ending = Hazard(resets=0.1, stalls=0.0)
+    async with world_of(strict, ending, threads, tmp_path) as world:
+        for number in range(100):
+            await put(world.direct, f"k/{number:02d}", b"x")
+
+        assert len(await paths(world.resilient, "k/")) == 100
 
 
 OPERATIONS: Mapping[str, Callable[[Store], Awaitable[object]]] = {

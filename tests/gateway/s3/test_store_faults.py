@@ -67,13 +67,15 @@ def told(code: str, status: str) -> bytes:
 
 OF_BYTES = f"x-amz-checksum-crc64nvme: {encoded(crc64nvme(b'bytes').to_bytes(8, 'big'))}"
 MISSING = answer("404 Not Found")
-DONE = answer("200 OK")
+DONE = answer("200 OK", b"", 'etag: "e1"')
 
 
-def listing(*keys: str, more: bool = False) -> bytes:
+def listing(*keys: str, more: bool = False, token: str = "") -> bytes:
     """A page of these keys, encoded."""
     listed = "".join(f"<Contents><Key>{key}</Key><Size>1</Size></Contents>" for key in keys)
-    head = f"<IsTruncated>{str(more).lower()}</IsTruncated><EncodingType>url</EncodingType>"
+    head = f"<IsTruncated>{str(more or bool(token)).lower()}</IsTruncated>"
+    head += "<EncodingType>url</EncodingType>"
+    head += f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
     return answer("200 OK", f"<ListBucketResult>{head}{listed}</ListBucketResult>".encode())
 
 
@@ -157,6 +159,20 @@ async def test_a_range_that_breaks_off_goes_on_in_the_same_version(begun: bytes)
     assert b"".join(pieces) == BODY[1:200_001]
     asked = [(each.headers["range"], each.headers.get("if-match")) for each in server.requests]
     assert asked == [("bytes=1-200000", None), ("bytes=199001-200000", '"e1"')]
+
+
+async def test_a_tag_that_became_weak_on_its_way_names_the_version_all_the_same() -> None:
+    """As nginx makes those of what it packs."""
+    weakened = answer("200 OK", BODY, 'etag: W/"e1"', DATE)
+    with serving((weakened,), (part(5, 9), weakened), (DONE,)) as server:
+        async with store_at(server) as store:
+            async with store.open("k") as reading:
+                pieces = reading.chunks(Span(FAR + 5, FAR + 10))
+                assert b"".join([bytes(each) async for each in pieces]) == BODY[FAR + 5 :][:5]
+            await put(store, "k", b"x", Conditions(if_match=("e1",)))
+
+    matched = [each.headers.get("if-match") for each in server.requests]
+    assert matched == [None, '"e1"', None, '"e1"']
 
 
 async def test_a_short_range_that_ends_too_early_is_asked_for_again() -> None:
@@ -260,7 +276,7 @@ async def test_a_condition_that_does_not_hold_costs_no_connection() -> None:
 async def test_every_body_goes_with_its_checksum() -> None:
     upload = answer("200 OK", b"<R><UploadId>u</UploadId></R>")
     part = answer("200 OK", b"", 'etag: "p"')
-    with serving((DONE, upload, part, part, answer("200 OK", b"<R/>"))) as server:
+    with serving((DONE, upload, part, part, answer("200 OK", b"<AResult/>"))) as server:
         async with store_at(server) as store:
             await put(store, "small", b"x")
             await put(store, "large", streamed(BODY * 40, 1 << 20))
@@ -321,6 +337,35 @@ async def test_keys_that_are_not_utf_8_are_left_out_of_listings_and_told_of_once
     assert "start-after=d%FF%2Fx" in server.requests[1].target
     (told,) = [each for each in caplog.records if each.message == "key left out of listings"]
     assert vars(told)["key"] == r"'\udcfea'"
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "pages"),
+    [
+        ("", (listing("b", more=True), found(b""), listing("b", more=True))),
+        ("", (listing("b", more=True), found(b""), listing("a", more=True))),
+        ("/", (listing("a/b", more=True), found(b""), listing("a/b", more=True))),
+        ("/", (listing(token="t"), listing(token="t"))),
+    ],
+)
+async def test_a_store_that_lists_the_same_again_is_not_asked_for_ever(
+    delimiter: str, pages: tuple[bytes, ...]
+) -> None:
+    with serving(pages) as server:
+        async with store_at(server) as store:
+            with pytest.raises(StoreMisanswered, match="lists keys again"):
+                await store.list(Listing("", delimiter=delimiter))
+
+    assert len(server.requests) == len(pages)
+
+
+async def test_what_nobody_can_read_may_be_told_again_behind_a_prefix() -> None:
+    pages = (listing("d/x", "e%FF", more=True), found(b""), listing("e%FF", "k"), found(b""))
+    with serving(pages) as server:
+        async with store_at(server) as store:
+            page = await store.list(Listing("", delimiter="/"))
+
+    assert ([record.path for record in page.records], page.prefixes) == (["k"], ("d/",))
 
 
 async def test_a_key_is_copied_from_the_bytes_that_it_was_told_as() -> None:

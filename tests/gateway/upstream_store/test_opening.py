@@ -25,13 +25,13 @@ from pannier_gateway.errors import (
 from pannier_gateway.stores.base import Listing
 from pannier_gateway.stores.secrets import MountedSecrets
 from pannier_gateway.stores.upstream import opened
-from pannier_gateway.stores.upstream.refusals import refused
+from pannier_gateway.stores.upstream.refusals import NotServed, refused
 from pannier_gateway.stores.upstream.targets import listing_target, place_of, target_of
 from pannier_gateway.stores.upstream.token import BearerToken
 from pannier_gateway.tls.trust import Trusts
 from support.engines import provision
 from support.jumps import turns
-from support.scripted import ScriptedServer, answer, serving
+from support.scripted import answer, serving
 
 NO_TOKEN = UpstreamConfig()
 UPSTREAM = UpstreamConfig(token_secret="hub", token_key="token")
@@ -39,30 +39,21 @@ OK = answer("200 OK", b"OK")
 A_GATEWAY = answer("200 OK", b"OK", "x-pannier-record: 1")
 
 
-def config(server: ScriptedServer, upstream: UpstreamConfig = NO_TOKEN) -> BucketConfig:
+def config(*endpoints: str, upstream: UpstreamConfig = NO_TOKEN) -> BucketConfig:
     return BucketConfig(
         namespace="ns",
         name="n",
         type="Upstream",
         access="ReadWrite",
         deletion_policy="Retain",
-        endpoints=(server.url.rstrip("/"),),
+        endpoints=endpoints,
         upstream=upstream,
         resilience=ResilienceConfig(),
     )
 
 
 async def test_the_certificates_of_each_endpoint_are_shown_apart(tmp_path: Path) -> None:
-    bucket = BucketConfig(
-        namespace="ns",
-        name="n",
-        type="Upstream",
-        access="ReadWrite",
-        deletion_policy="Retain",
-        endpoints=("https://a.example", "https://b.example:8652"),
-        upstream=NO_TOKEN,
-        resilience=ResilienceConfig(),
-    )
+    bucket = config("https://a.example", "https://b.example:8652")
     trusts = Trusts()
     async with opened(bucket, MountedSecrets(tmp_path), trusts, provision()):
         assert set(trusts.in_use) == {"ns/n at a.example:443", "ns/n at b.example:8652"}
@@ -76,7 +67,7 @@ async def test_the_certificates_of_each_endpoint_are_shown_apart(tmp_path: Path)
 async def test_a_server_is_asked_once_what_it_is(tmp_path: Path, health: bytes, said: str) -> None:
     with serving((health, health)) as server:
         secrets = MountedSecrets(tmp_path)
-        async with opened(config(server), secrets, Trusts(), provision()) as store:
+        async with opened(config(server.url), secrets, Trusts(), provision()) as store:
             assert "not asked yet" in str(store)
             await store.find_out()
             await store.find_out()
@@ -87,10 +78,28 @@ async def test_a_server_is_asked_once_what_it_is(tmp_path: Path, health: bytes, 
     assert server.request.headers["host"] == urlsplit(server.url).netloc
 
 
-async def test_what_has_no_health_is_no_objectstore(tmp_path: Path) -> None:
-    with serving(answer("404 Not Found")) as server:
+async def test_who_has_not_found_the_gateway_does_not_tell_that_there_is_no_object(
+    tmp_path: Path,
+) -> None:
+    with serving((A_GATEWAY, *[answer("404 Not Found")] * 3)) as server:
         secrets = MountedSecrets(tmp_path)
-        async with opened(config(server), secrets, Trusts(), provision()) as store:
+        async with opened(config(server.url), secrets, Trusts(), provision()) as store:
+            for ask in (store.head, store.delete):
+                with pytest.raises(NotServed, match="check endpoints"):
+                    await ask("shared/objects/k")
+            with pytest.raises(NotServed):
+                async with store.open("shared/objects/k"):
+                    pass
+        await turns()
+
+
+@pytest.mark.parametrize(
+    "told", [answer("404 Not Found"), answer("200 OK", b"<html>please log in</html>")]
+)
+async def test_what_has_no_health_is_no_objectstore(tmp_path: Path, told: bytes) -> None:
+    with serving(told) as server:
+        secrets = MountedSecrets(tmp_path)
+        async with opened(config(server.url), secrets, Trusts(), provision()) as store:
             with pytest.raises(StoreMisanswered, match="no objectstore"):
                 await store.head("shared/objects/k")
         await turns()
@@ -99,14 +108,36 @@ async def test_what_has_no_health_is_no_objectstore(tmp_path: Path) -> None:
 async def test_the_token_of_the_secret_goes_with_every_request(tmp_path: Path) -> None:
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "token").write_text("abc.def\n")
-    with serving((A_GATEWAY, answer("404 Not Found"))) as server:
+    with serving((A_GATEWAY, answer("404 Not Found", b"", "x-pannier-record: absent"))) as server:
         secrets = MountedSecrets(tmp_path)
-        async with opened(config(server, UPSTREAM), secrets, Trusts(), provision()) as store:
+        async with opened(
+            config(server.url, upstream=UPSTREAM), secrets, Trusts(), provision()
+        ) as store:
             with pytest.raises(ObjectNotFound):
                 await store.head("shared/objects/k")
         await turns()
 
     assert {each.headers["authorization"] for each in server.requests} == {"Bearer abc.def"}
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("..", "file"), (".", "file"), ("hub/..", "file"), ("hub", "../file"), ("hub", "a\0b")],
+)
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str, key: str) -> None:
+    (tmp_path / "mounted" / "hub").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "mounted"):
+        (folder / "file").write_text("not a Secret's")
+
+    with pytest.raises(StoreRefused, match="no Secret is called"):
+        MountedSecrets(tmp_path / "mounted").read(name, key)
+
+
+def test_no_path_is_taken_for_a_key(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("of the pod itself")
+
+    with pytest.raises(StoreRefused, match="no Secret is called"):
+        MountedSecrets(tmp_path / "mounted").read("hub", str(tmp_path / "token"))
 
 
 def test_a_token_is_read_again_and_a_bad_one_leaves_the_last_in_force(tmp_path: Path) -> None:
@@ -137,7 +168,7 @@ def test_a_token_is_read_again_and_a_bad_one_leaves_the_last_in_force(tmp_path: 
         (400, None, BadRequest),
         (401, None, StoreRefused),
         (403, None, StoreRefused),
-        (404, None, StoreRefused),
+        (404, None, NotServed),
         (405, None, NotOffered),
         (418, None, StoreMisanswered),
         (301, None, StoreMisanswered),
@@ -185,7 +216,7 @@ async def test_what_answers_head_is_told_by_its_headers(
 ) -> None:
     with serving((A_GATEWAY, told)) as server:
         secrets = MountedSecrets(tmp_path)
-        async with opened(config(server), secrets, Trusts(), provision()) as store:
+        async with opened(config(server.url), secrets, Trusts(), provision()) as store:
             with pytest.raises(PannierError) as refusal:
                 await store.head("shared/objects/k")
         await turns()

@@ -44,6 +44,7 @@ INJECT = "pannier.dev/inject"
 OPTED_IN = {INJECT: "true"}
 UNRESTRICTED = {"pod-security.kubernetes.io/enforce": "privileged"}
 MARKED = {"pannier.dev/injected": "1"}
+LONGEST_CLAIM = "a-" * 24 + "a"
 BUCKETS = (
     a_bucket(
         "main",
@@ -63,6 +64,7 @@ BUCKETS = (
         tls={"secretRef": {"name": "mtls"}},
     ),
     a_bucket("disk", type="Filesystem", filesystem={"claimName": "data.my-1"}),
+    a_bucket("cache", type="Filesystem", filesystem={"claimName": LONGEST_CLAIM}),
     a_bucket("own", type="Filesystem"),
 )
 NATIVE = a_container("istio-proxy", restartPolicy="Always")

@@ -7,6 +7,7 @@ import pytest
 from pannier_operator.api import Refused, Unreachable
 from pannier_operator.cluster import Connection
 from pannier_operator.injector.cluster import ClusterBuckets, connected
+from support.apiproxy import Proxy
 from support.cluster import ControlPlane, free_ports
 from support.injection import a_bucket, namespace_of
 
@@ -27,6 +28,21 @@ async def test_buckets_are_those_of_the_namespace(control_plane: ControlPlane) -
         buckets = ClusterBuckets(server)
         assert [b.metadata.name for b in await buckets.buckets(one.namespace)] == ["main"]
         assert await buckets.buckets(other.namespace) == ()
+
+
+async def test_many_buckets_are_listed_a_few_at_a_time(
+    control_plane: ControlPlane, proxy: Proxy, way: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pannier_operator.injector.cluster.PAGE", 2)
+    one, names = namespace_of(control_plane), [f"b-{number}" for number in range(5)]
+    for each in names:
+        one.add("/apis/pannier.dev/v1alpha1/buckets", a_bucket(each, type="Filesystem"))
+
+    async with connected(await logged_in(way)) as server:
+        found = await ClusterBuckets(server).buckets(one.namespace)
+
+    assert [each.metadata.name for each in found] == names
+    assert proxy.count("list", "buckets") == 3
 
 
 async def test_a_token_that_has_run_out_is_fetched_anew(control_plane: ControlPlane) -> None:

@@ -327,6 +327,25 @@ def test_claims_of_buckets_are_mounted_by_name() -> None:
     assert all(volumes[mounted[f"/claims/{c}"]] == {"claimName": c} for c in claims)
 
 
+CLAIMS = st.from_regex("[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?([.][a-z0-9]{1,3}){0,2}", fullmatch=True)
+
+
+@given(st.sets(CLAIMS, min_size=2))
+def test_no_two_claims_share_a_volume(claims: set[str]) -> None:
+    names = {mounts.claim_volume(each) for each in claims}
+
+    assert len(names) == len(claims)
+    assert not any("." in each for each in names)
+
+
+def test_a_bucket_that_fits_no_schema_keeps_no_pod_waiting() -> None:
+    strange: list[Any] = [a_bucket("list") | {"spec": [1]}, {"spec": {}}, None]
+
+    (found,) = mounts.parse([*strange, a_bucket("main")])
+
+    assert found.metadata.name == "main"
+
+
 def test_a_pod_may_ask_for_some_buckets_only() -> None:
     buckets = [with_pair(name, f"of-{name}", "I", "S") for name in ("a", "b", "c")]
     some = injected(a_pod(annotations={"pannier.dev/buckets": "c,a"}), *buckets)

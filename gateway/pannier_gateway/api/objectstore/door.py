@@ -78,7 +78,8 @@ class Door:
         operations = operations_for(exchange.request, target)
         offered = operations.get(exchange.method)
         if offered is None:
-            raise MethodNotAllowed(f"{exchange.method} is not offered here", tuple(operations))
+            told = f"{exchange.method} is not offered here, but {', '.join(operations)}"
+            raise MethodNotAllowed(told, tuple(operations))
         exchange.operation, operation = offered
         self._admit(exchange.request.transport, target.usecase)
         catalog = self._catalog()
@@ -96,7 +97,10 @@ class Door:
         if path.startswith("/v1/objects:"):
             raise NotOffered(f"{path.split('/')[2]!r} is not offered")
         if path not in ("/health", "/ready"):
-            raise RouteUnknown(f"no route {path!r}: objects are at /v1/objects/USECASE/SCOPES/KEY")
+            raise RouteUnknown(
+                f"no route {path!r}: objects are at /v1/objects/USECASE/SCOPES/KEY, "
+                "metrics at the address given as --admin-listen"
+            )
         if exchange.method not in ("GET", "HEAD"):
             raise MethodNotAllowed(f"{path} takes GET", ("GET", "HEAD"))
         exchange.operation = path[1:]

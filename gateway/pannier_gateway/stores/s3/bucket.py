@@ -3,6 +3,7 @@
 What several requests make of it is decided elsewhere.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from functools import partial
@@ -46,6 +47,7 @@ from pannier_gateway.upstream.connection import Answer, Patience
 from pannier_gateway.upstream.request import Request, Streamed
 
 UNMET = {304, 412}
+AT_ONCE = 16 * 1024  # bytes of a listing that are read within half a millisecond
 
 Headers = Mapping[str, str]
 Pieces = AsyncIterable[Buffer]
@@ -97,6 +99,12 @@ class Call(Struct, frozen=True):
     @property
     def conditional(self) -> bool:
         return conditional(self.headers)
+
+    @property
+    def stores(self) -> bool:
+        """Whether it sends bytes to be kept."""
+        sends = self.method == "PUT" and self.key is not None
+        return sends and "x-amz-copy-source" not in self.headers
 
     @property
     def of_the_end(self) -> bool:
@@ -167,7 +175,13 @@ class S3Bucket:
 
     async def head(self, key: str) -> Answer:
         async with await self._asked(Call("HEAD", key)) as answer:
-            return answer
+            return self.recognized(answer)
+
+    def recognized(self, answer: Answer) -> Answer:
+        """The same. Raises StoreMisanswered for one by which no S3 answers of an object."""
+        if not answer.headers.get("etag"):
+            raise self._misanswered("no etag")
+        return answer
 
     async def put(
         self, key: str, body: Body, headers: Headers, checksum: Checksum = "crc64nvme"
@@ -182,7 +196,8 @@ class S3Bucket:
 
     async def delete(self, key: str, headers: Headers = NO_HEADERS) -> None:
         """Whether or not there was one."""
-        await self._done(Call("DELETE", key, headers=headers))
+        if (await self._done(Call("DELETE", key, headers=headers))).strip():
+            raise self._misanswered("a page where nothing should be")
 
     async def copy(
         self, source: str, key: str, headers: Headers, *, retagged: bool = False
@@ -213,7 +228,8 @@ class S3Bucket:
         elif start_after:
             query["start-after"] = start_after
         text = await self._done(Call("GET", query=query), LARGEST_LISTING)
-        return self._understood(partial(answers.listed_page, encoded=encoded), text)
+        read = partial(self._understood, partial(answers.listed_page, encoded=encoded), text)
+        return read() if len(text) <= AT_ONCE else await asyncio.to_thread(read)
 
     async def begin_upload(self, key: str, headers: Headers, *, whole_checksum: bool) -> str:
         """A multipart upload of `key`; its id."""
@@ -231,8 +247,9 @@ class S3Bucket:
     ) -> SentPart:
         headers = await checked(body, checksum)
         async with await self._asked(Call("PUT", key, part, headers, sendable(body))) as answer:
+            tag = self.recognized(answer).headers["etag"]
             await answer.whole(MOST_TOLD)
-            return SentPart(answer.headers.get("etag", ""), headers.get(CRC64NVME))
+            return SentPart(tag, headers.get(CRC64NVME))
 
     async def copy_part(self, source: str, key: str, part: Headers, headers: Headers) -> SentPart:
         """Make a part of an object that is there."""
@@ -285,6 +302,8 @@ class S3Bucket:
 
     async def _done(self, call: Call, most: int = MOST_TOLD) -> bytes:
         async with await self._asked(call) as answer:
+            if call.stores:
+                self.recognized(answer)
             return await answer.whole(most)
 
     def _request(self, call: Call, credentials: Credentials | None, host: str) -> Request:
@@ -305,7 +324,7 @@ class S3Bucket:
 
     def _unless_error(self, text: bytes, headers: Headers) -> None:
         """What the answer to a request with these headers says inside."""
-        found = answers.error_inside(text)
+        found = self._understood(answers.error_inside, text)
         if found is not None:
             unmet = found.code in CONFLICTS and conditional(headers)
             raise Unmet if unmet else refused(self.place, found)
@@ -314,7 +333,13 @@ class S3Bucket:
         try:
             return read(text)
         except NotXml as error:
-            raise StoreMisanswered(f"{self.place} does not answer as S3 does: {error}") from error
+            raise self._misanswered(str(error)) from error
+
+    def _misanswered(self, how: str) -> StoreMisanswered:
+        return StoreMisanswered(
+            f"{self.place} does not answer as S3 does: {how}: {S3.check}, "
+            "and what stands in front of the store"
+        )
 
 
 def refusal_of(call: Call, told: Refused) -> PannierError:

@@ -2,7 +2,8 @@
 
 A listing of S3 knows neither expiry nor metadata. What HEAD told once counts for as long as the
 engine lists the key with the same entity tag and time; of keys that fold into one prefix a single
-living one is enough; and what else has to be asked is asked many at once.
+living one is enough; and what else has to be asked is asked many at once. Of so many some meet a
+connection that ends: those are asked again, and not the whole listing.
 """
 
 import asyncio
@@ -10,15 +11,19 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 from pannier_gateway.clock import Clock
+from pannier_gateway.errors import StoreMisanswered
 from pannier_gateway.moments import SECOND
 from pannier_gateway.stores.base import Listing, Page, Record, common_prefix, resumed_prefix
 from pannier_gateway.stores.filling import Filling, weight
 from pannier_gateway.stores.s3.answers import Listed, ListedPage
 from pannier_gateway.stores.s3.keys import Layout, is_text, path_of, stored, stored_prefix
 from pannier_gateway.stores.s3.metadata import Stored, moment_of
+from pannier_gateway.stores.s3.persistent import TRIES, steadily
+from pannier_gateway.stores.s3.refusals import S3
 
 log = logging.getLogger("pannier.store")
 
@@ -36,6 +41,8 @@ T = TypeVar("T")
 class Keys(Protocol):
     """What a listing asks of a bucket."""
 
+    place: str
+
     async def listed(
         self, prefix: str, start_after: str, most: int, token: str | None, *, encoded: bool
     ) -> ListedPage: ...
@@ -47,6 +54,14 @@ class Candidate(NamedTuple):
     path: str
     listed: Listed
     folded: str | None
+
+
+class Place(NamedTuple):
+    """Where a listing goes on: after a key, or at a mark of the engine's. It has come to `told`."""
+
+    start: str
+    token: str | None = None
+    told: str = ""
 
 
 class Lister:
@@ -80,18 +95,27 @@ class Lister:
         most = ENTRIES_A_PAGE if listing.delimiter else min(ENTRIES_A_PAGE, listing.limit + 1)
         shown = resumed_prefix(listing)
         encoded = layout != "marked"  # whose keys XML can hold
-        start, token = begin(listing, layout), None
+        here, tries = Place(begin(listing, layout)), 1
         while True:
-            page = await self._keys.listed(prefix, start, most, token, encoded=encoded)
+            asked = partial(
+                self._keys.listed, prefix, here.start, most, here.token, encoded=encoded
+            )
+            page = await steadily(asked, tries)
+            if not advances(here, page):
+                raise StoreMisanswered(
+                    f"{self._keys.place} lists keys again, or not in order: {S3.check}"
+                )
+            tries = TRIES  # who has come so far does not begin anew for a connection that ends
             candidates = self._candidates(page, listing, layout)
             async for entry in self._living(candidates, shown):
                 shown = entry if isinstance(entry, str) else None
                 yield entry
             if not page.more:
                 return
-            start, token = "" if page.token else page.keys[-1].key, page.token
+            here = following(here, page)
             if candidates and shown is not None and candidates[-1].folded == shown:
-                start, token = stored_prefix(shown, layout) + LAST, None  # all of it is told
+                beyond = stored_prefix(shown, layout) + LAST
+                here = Place(beyond, told=beyond)
 
     def _candidates(self, page: ListedPage, listing: Listing, layout: Layout) -> list[Candidate]:
         self._tell_of_unreadable(page)
@@ -130,7 +154,7 @@ class Lister:
     async def _record(self, candidate: Candidate) -> Record | None:
         record = self._known.get(candidate.listed)
         if record is None:
-            found = await self._look(candidate.path)
+            found = await steadily(partial(self._look, candidate.path))
             if found is None:
                 return None
             record = found.record
@@ -167,6 +191,23 @@ def begin(listing: Listing, layout: Layout) -> str:
         return ""
     start = stored(listing.start_after, layout)
     return start if start >= stored_prefix(listing.prefix, layout) else ""
+
+
+def advances(here: Place, page: ListedPage) -> bool:
+    """Whether a page goes on from there: where none does, a listing would never end."""
+    if page.keys and here.told:
+        return in_order(page.keys[0].key) > in_order(here.told)
+    return bool(page.keys) or not page.more or page.token != here.token
+
+
+def following(here: Place, page: ListedPage) -> Place:
+    told = page.keys[-1].key if page.keys else here.told
+    return Place("" if page.token else told, page.token, told)
+
+
+def in_order(key: str) -> bytes:
+    """What keys are listed in the order of."""
+    return key.encode(errors="surrogateescape")
 
 
 def choose(candidates: Sequence[Candidate], at: int, shown: str | None) -> list[int]:

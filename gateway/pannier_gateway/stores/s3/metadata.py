@@ -93,7 +93,7 @@ def stored_object(path: str, headers: Mapping[str, str]) -> Stored:
     Raises Damaged when they describe none.
     """
     size = size_of(path, headers)
-    tag, modified = headers.get("etag", ""), headers.get("last-modified", "")
+    tag, modified = tag_of(headers), headers.get("last-modified", "")
     ours = read_ours(path, headers) or foreign(tag, modified)
     if not is_etag(ours.etag):
         raise Damaged(f"{path!r} has an etag that is none, {ours.etag[:40]!r}: {MEND}")
@@ -118,8 +118,12 @@ def stored_object(path: str, headers: Mapping[str, str]) -> Stored:
 
 def foreign(tag: str, modified: str) -> Ours:
     """What is to be said of an object that somebody else wrote."""
-    etag = tag.removeprefix("W/").strip('"')
-    return Ours(etag=etag, created=moment_of(modified), by_client=True)
+    return Ours(etag=tag.strip('"'), created=moment_of(modified), by_client=True)
+
+
+def tag_of(headers: Mapping[str, str]) -> str:
+    """The engine's own. What stands between may call it weak, and no condition holds for that."""
+    return headers.get("etag", "").removeprefix("W/")
 
 
 def content_type_of(ours: Ours, headers: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from pannier_gateway.stores.base import Buffer, Source
 from pannier_gateway.stores.provision import Attempt, Kept
 from pannier_gateway.stores.s3.bodies import Body, size_of
 from pannier_gateway.stores.s3.bucket import Headers, S3Bucket, SentPart, part
+from pannier_gateway.stores.s3.persistent import steadily
 from pannier_gateway.stores.s3.traits import Traits
 from pannier_gateway.threads import to_the_end
 
@@ -78,6 +79,8 @@ class Parts:
     async def _next(self, size: int) -> AsyncGenerator[Buffer, None]:
         """`size` bytes, or what there is; whether there is more is known by then."""
         while not self.ended:
+            if len(self._beyond) > size:
+                self._beyond = memoryview(self._beyond)  # whoever made it may hold it all the same
             piece, self._beyond = self._beyond[:size], self._beyond[size:]
             size -= len(piece)
             if piece:
@@ -168,6 +171,6 @@ def part_size(number: int) -> int:
 
 async def abort(bucket: S3Bucket, key: str, upload_id: str) -> None:
     try:
-        await bucket.abort_upload(key, upload_id)
+        await steadily(partial(bucket.abort_upload, key, upload_id))
     except PannierError as error:
         log.warning("upload not aborted", extra={"key": key, "error": str(error)})

@@ -1,5 +1,5 @@
 """A bucket that is asked again, at once, where a connection ends: for a probe, which asks a hundred
-things in a row, and would begin anew with the first that nobody answers."""
+things in a row, and would begin anew with the first that nobody answers. So would a listing."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial

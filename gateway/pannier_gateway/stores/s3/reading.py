@@ -10,7 +10,7 @@ from pannier_gateway.stores.base import Buffer, Record
 from pannier_gateway.stores.exchanging import StoreExchange
 from pannier_gateway.stores.s3.bodies import encoded
 from pannier_gateway.stores.s3.bucket import Headers, S3Bucket
-from pannier_gateway.stores.s3.metadata import stored_object
+from pannier_gateway.stores.s3.metadata import stored_object, tag_of
 from pannier_gateway.upstream.connection import Answer
 
 
@@ -33,10 +33,10 @@ class S3Object:
         return await self._bucket.head(self._key)
 
     def record(self, answer: Answer) -> Record:
-        return stored_object(self._path, answer.headers).record
+        return stored_object(self._path, self._bucket.recognized(answer).headers).record
 
     def guard(self, answer: Answer, record: Record) -> Headers:
-        return {"if-match": answer.headers.get("etag", "")}
+        return {"if-match": tag_of(answer.headers)}
 
     def check(self, answer: Answer, data: bytes) -> None:
         expected = whole_checksum(answer)

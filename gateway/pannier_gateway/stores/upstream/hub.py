@@ -81,10 +81,11 @@ class HubStore(UpstreamReader):
     ) -> bool:
         """Whether there was what `method` was to change."""
         try:
-            async with self._server.ask(method, existing_target(path, self._prefix), headers, body):
-                return True
+            target = existing_target(path, self._prefix)
+            await self._server.have_done(method, target, headers, body)
         except ObjectNotFound:
             return False
+        return True
 
     def _guard(self, record: Record) -> Headers:
         return {"if-match": listed((record.etag,))}

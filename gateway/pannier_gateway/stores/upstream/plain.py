@@ -7,6 +7,8 @@ a way that could go wrong; deadlines the server moves by itself when it is read 
 from collections.abc import Callable
 from typing import NoReturn
 
+from msgspec import Struct
+
 from pannier.protocol.expiration import MANUAL, Expiration
 from pannier.protocol.malformed import Malformed
 from pannier.protocol.metadata import Metadata
@@ -27,6 +29,7 @@ from pannier_gateway.stores.base import (
     encoded_etag,
     is_etag,
 )
+from pannier_gateway.stores.exchanging import MOST_TOLD
 from pannier_gateway.stores.remote import stated_size
 from pannier_gateway.stores.upstream.reader import UpstreamReader
 from pannier_gateway.stores.upstream.targets import existing_target, target_of
@@ -34,6 +37,12 @@ from pannier_gateway.upstream.connection import Answer
 from pannier_gateway.upstream.request import Streamed
 
 AS_STORED = {"accept-encoding": "zstd"}
+
+
+class Named(Struct):
+    """What an objectstore says of an object that it has stored."""
+
+    key: str
 
 
 class PlainStore(UpstreamReader):
@@ -57,18 +66,19 @@ class PlainStore(UpstreamReader):
         self._check(conditions)
         headers = metadata_headers(draft().attributes)
         body = Streamed(aiter(source)) if source.whole is None else source.whole
-        async with self._server.ask("PUT", target_of(path, self._prefix), headers, body):
-            pass
+        target = target_of(path, self._prefix)
+        async with self._server.ask("PUT", target, headers, body) as answer:
+            self._server.understood(await answer.whole(MOST_TOLD), Named)
         return await self.head(path)  # nothing else tells what it is called there
 
     async def delete(self, path: str, conditions: Conditions = UNCONDITIONAL) -> bool:
         """True where there was none, too: the protocol does not tell."""
         self._check(conditions)
         try:
-            async with self._server.ask("DELETE", existing_target(path, self._prefix)):
-                return True
+            await self._server.have_done("DELETE", existing_target(path, self._prefix))
         except ObjectNotFound:
             return False
+        return True
 
     async def touch(self, path: str, etag: str, expires: int) -> bool:
         return False  # reading it has moved its deadline already

@@ -28,6 +28,10 @@ TOKEN = "check upstream.tokenSecretRef, and what the server lets it do"
 USECASE = "declare the usecase there too, under the same name, or check endpoints"
 
 
+class NotServed(StoreRefused):
+    """There is nothing of the kind, which is more than that an object is not there (404)."""
+
+
 class _Failure(msgspec.Struct):
     detail: str
 
@@ -36,7 +40,7 @@ KINDS: Mapping[int, type[PannierError]] = {
     400: BadRequest,
     401: StoreRefused,
     403: StoreRefused,
-    404: StoreRefused,
+    404: NotServed,
     405: NotOffered,
     413: TooLarge,
     416: NoSuchRange,

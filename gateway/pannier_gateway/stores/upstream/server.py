@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from pannier_gateway.errors import ObjectExpired, ObjectNotFound, PannierError
+import msgspec
+
+from pannier_gateway.errors import ObjectExpired, ObjectNotFound, PannierError, StoreMisanswered
 from pannier_gateway.stores import records
 from pannier_gateway.stores.base import Buffer
 from pannier_gateway.stores.connecting import Entrance
@@ -16,6 +18,8 @@ from pannier_gateway.upstream.request import Request, Streamed
 
 Headers = Mapping[str, str]
 NO_HEADERS: Headers = {}
+
+T = TypeVar("T")
 
 
 class Authorization(Protocol):
@@ -61,16 +65,44 @@ class Server:
         def request(host: str) -> Request:
             return Request(method, target, [("host", host), *told.items()], body, expecting(body))
 
-        return StoreExchange(self._exchanges, request, partial(refusal_of, target))
+        refusal = partial(refusal_of, target, of_gateway=records.HEADER in headers)
+        return StoreExchange(self._exchanges, request, refusal)
+
+    async def have_done(
+        self,
+        method: str,
+        target: str,
+        headers: Headers = NO_HEADERS,
+        body: Buffer = b"",
+    ) -> None:
+        """One request to which a server has nothing to say once it is done (204)."""
+        async with self.ask(method, target, headers, body) as answer:
+            if answer.status != 204:
+                raise self._misanswered(f"{answer.status} to {method}")
+
+    def understood(self, text: bytes, kind: type[T]) -> T:
+        """What an answer says in JSON. Raises StoreMisanswered."""
+        try:
+            return msgspec.json.decode(text, type=kind)
+        except msgspec.MsgspecError as error:
+            raise self._misanswered(str(error)) from error
+
+    def _misanswered(self, how: str) -> StoreMisanswered:
+        return StoreMisanswered(
+            f"{self.place} does not answer as an objectstore does: {how}: {OBJECTSTORE.check}, "
+            "and what stands in front of it"
+        )
 
     def pieces(self, answer: Answer) -> AsyncGenerator[Buffer, None]:
         """The body of an answer."""
         return self._exchanges.pieces(answer)
 
 
-def refusal_of(target: str, told: Refused) -> PannierError:
-    """What it means that the server does not do what it was asked."""
-    if told.status == 404 and not told.text and object_missing(told.headers):
+def refusal_of(target: str, told: Refused, *, of_gateway: bool) -> PannierError:
+    """What it means that the server does not do what it was asked. A gateway says of an object that
+    it is not there; what stands in between, and has not found the gateway, does not."""
+    said = records.HEADER in told.headers or not of_gateway
+    if told.status == 404 and said and not told.text and object_missing(told.headers):
         absent = f"{told.place} has no {target}"
         expired = told.headers.get(records.HEADER) == records.EXPIRED
         return ObjectExpired(absent) if expired else ObjectNotFound(absent)

@@ -14,6 +14,7 @@ from pannier_gateway.stores.remote import RemoteOpening
 from pannier_gateway.stores.upstream.hub import ASKED, HubStore
 from pannier_gateway.stores.upstream.plain import PlainStore
 from pannier_gateway.stores.upstream.reading import UpstreamObject
+from pannier_gateway.stores.upstream.refusals import NotServed
 from pannier_gateway.stores.upstream.server import Server
 
 HEALTH = "/health"
@@ -80,10 +81,15 @@ class UpstreamStore:
     async def _ask(self) -> HubStore | PlainStore:
         try:
             async with self._server.ask("GET", HEALTH, ASKED) as answer:
-                await answer.whole(MOST_TOLD)
+                well = (await answer.whole(MOST_TOLD)).strip() == b"OK"
                 speaks = answer.headers.get(records.HEADER) == records.VERSION
-        except ObjectNotFound as error:
-            raise StoreMisanswered(
-                f"{self._server.place} has no {HEALTH}: it is no objectstore, check endpoints"
-            ) from error
+        except (ObjectNotFound, NotServed) as error:
+            raise self._no_objectstore() from error
+        if not well:
+            raise self._no_objectstore()
         return (HubStore if speaks else PlainStore)(self._server, self._prefix)
+
+    def _no_objectstore(self) -> StoreMisanswered:
+        return StoreMisanswered(
+            f"{self._server.place} has no {HEALTH}: it is no objectstore, check endpoints"
+        )
