@@ -5,15 +5,17 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from math import inf
-from socket import IPPROTO_TCP, SHUT_WR, SO_LINGER, SO_RCVBUF, SOL_SOCKET, TCP_NODELAY
+from socket import IPPROTO_TCP, SHUT_WR, SO_LINGER, SOL_SOCKET, TCP_NODELAY
 from struct import pack
 
 import pytest
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from pannier_gateway.api import connection
+from pannier_gateway.api.connection import Connection
 from pannier_gateway.api.head import head_bytes
 from pannier_gateway.api.incoming import IncomingBody
+from pannier_gateway.api.narrow import WIDTH
 from pannier_gateway.api.patience import PROGRESS_SECONDS, Patience
 from pannier_gateway.drain import Drain
 from pannier_gateway.metrics import Metrics
@@ -419,41 +421,50 @@ async def test_a_small_body_that_came_with_its_request_is_taken_at_once(
                 assert bool(waited) == (size > 32 << 10)
 
 
-async def test_of_many_bodies_the_kernel_keeps_little_until_they_are_few_again(
+async def test_of_many_bodies_little_is_taken_at_once_until_they_are_few_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rooms: list[int] = []
-    following = IncomingBody._next
+    taken: list[int] = []
+    read: list[IncomingBody] = []
+    receiving, following = Connection.data_received, IncomingBody._next
 
-    async def recorded(body: IncomingBody) -> bytes:
-        transport = body._request.transport
-        assert transport is not None
-        rooms.append(transport.get_extra_info("socket").getsockopt(SOL_SOCKET, SO_RCVBUF))
+    def noted(self: Connection, data: bytes) -> None:
+        taken.append(len(data))
+        receiving(self, data)
+
+    async def awaited(body: IncomingBody) -> bytes:
+        read.append(body)
         return await following(body)
 
-    async def begin(wire: Wire) -> int:
-        rooms.clear()
-        wire.send(head("PUT", PATH, {"content-length": "2"}) + b"x")
-        while not rooms:
+    async def begin(wire: Wire, body: bytes) -> None:
+        read.clear()
+        wire.send(head("PUT", PATH, body=body) + body[:1])
+        while not read:
             await turns()
-        return rooms[0]
 
-    async def end(wire: Wire) -> None:
-        wire.send(b"y")
+    async def end(wire: Wire, body: bytes) -> int:
+        """The most that is taken at once of what is left of it, all of which is there."""
+        taken.clear()
+        wire.send(body[1:])
         assert (await asyncio.to_thread(wire.answer)).status == 200
+        return max(taken)
 
-    monkeypatch.setattr(IncomingBody, "_next", recorded)
+    monkeypatch.setattr(Connection, "data_received", noted)
+    monkeypatch.setattr(IncomingBody, "_next", awaited)
+    large = bytes(4 * WIDTH)
     async with serving(MemoryStore()) as url:
         with ExitStack() as stack:
             few = [stack.enter_context(Wire(url)) for _ in range(connection.FEW)]
             another = stack.enter_context(Wire(url))
+            for each in few:
+                await begin(each, b"xy")
 
-            assert min([await begin(each) for each in few]) > 2 * connection.NARROW
-            assert await begin(another) == 2 * connection.NARROW  # as Linux counts it
-            for each in [*few, another]:
-                await end(each)
-            assert await begin(another) > 2 * connection.NARROW
-            await end(another)
+            await begin(another, large)
+            assert 1024 < await end(another, large) <= WIDTH
+            for each in few:
+                await end(each, b"xy")
+            await begin(another, large)
+            assert await end(another, large) > WIDTH
 
 
 # What is counted

@@ -12,9 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import ip_address
 from math import inf
-from socket import SO_RCVBUF, SOL_SOCKET
 from typing import cast
 
 from aiohttp import HttpVersion11, web
@@ -26,6 +24,7 @@ from aiohttp.web_protocol import _ErrInfo
 
 from pannier_gateway.api.departure import is_gone
 from pannier_gateway.api.head import head_bytes
+from pannier_gateway.api.narrow import WIDTH, Narrow
 from pannier_gateway.api.pages import Hosts, any_host, foreign_page
 from pannier_gateway.api.request import Request
 from pannier_gateway.api.turns import Message, Turns
@@ -37,7 +36,6 @@ log = logging.getLogger("pannier.api")
 READ_BUFFER = 16 * 1024  # bytes of a body that may wait here; what one read brings comes on top
 KEEP_ALIVE_SECONDS = 75.0  # longer than clients keep an idle connection
 FEW = 8  # bodies at once that come in as they like
-NARROW, WIDE = 32 * 1024, 1024 * 1024  # bytes that the kernel keeps of one
 LOOK_SECONDS = 1.0  # between two looks whether a client who sends no more is still there
 MOST_DIGITS = 18  # of a length: what fits into 63 bits for sure
 LONGEST_LINE = 8190  # bytes of the request line or of a header
@@ -67,7 +65,6 @@ class Connection(Turns):
         "_incoming",
         "_lifetime",
         "_lost",
-        "_narrow",
         "_resuming",
         "_server",
         "_upgrading",
@@ -103,7 +100,6 @@ class Connection(Turns):
         self._ended = False  # the client will send no more
         self._lost = False  # there is no telling where the next request begins
         self._resuming = False  # in the next turn
-        self._narrow = False  # the kernel keeps little of what is sent
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -220,19 +216,21 @@ class Connection(Turns):
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
-        """While many bodies come in, the kernel keeps little of each, so that little comes at once:
-        what does is held until the store has taken it."""
+        """While many bodies come in, little of each is taken at once."""
         server = self._server
         server.receiving += 1
-        many = server.receiving > FEW
-        if many != self._narrow and self.transport is not None and is_near(self.transport):
-            self._narrow = many
-            room = self.transport.get_extra_info("socket")
-            room.setsockopt(SOL_SOCKET, SO_RCVBUF, NARROW if many else WIDE)
+        if server.receiving > FEW:
+            self._have_it_come_to(Narrow(self, server.room))
         try:
             yield
         finally:
             server.receiving -= 1
+            self._have_it_come_to(self)
+
+    def _have_it_come_to(self, protocol: asyncio.BaseProtocol) -> None:
+        transport = self.transport
+        if transport is not None and transport.get_protocol() is not protocol:
+            transport.set_protocol(protocol)
 
     def _say_goodbye(self) -> None:
         """Who sends on for a while may know already that no answer follows."""
@@ -311,6 +309,7 @@ class DataServer(web.Server):
         self.render = render
         self._requests = requests
         self.receiving = 0  # bodies that come in
+        self.room = memoryview(bytearray(WIDTH))
 
     def __call__(self) -> Connection:
         return Connection(self, any_host, unlimited)
@@ -325,14 +324,6 @@ class DataServer(web.Server):
         tally = self._requests.tally("", "refused", error.status)
         tally.seconds.add(0.0)
         tally.first_byte.add(0.0)
-
-
-def is_near(transport: asyncio.BaseTransport) -> bool:
-    """Whether the client is on this machine, and speaks plainly: there is no way to fill."""
-    peer = transport.get_extra_info("peername")
-    if not isinstance(peer, tuple) or transport.get_extra_info("sslcontext") is not None:
-        return False
-    return ip_address(peer[0]).is_loopback
 
 
 def is_one_head(received: bytes) -> bool:
