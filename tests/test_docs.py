@@ -364,7 +364,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def first_line(command: str, folder: Path) -> str:
     """What a gateway says that is started so, and ended then."""
     shell = ["sh", "-c", f"exec {command}"]
-    with subprocess.Popen(shell, cwd=folder, stdout=-1, stderr=-1, text=True) as process:
+    with subprocess.Popen(
+        shell, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         said = process.stdout.readline()
         process.terminate()

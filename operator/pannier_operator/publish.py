@@ -5,7 +5,7 @@ A resource that cannot be written does not keep the others from being written.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -115,6 +115,14 @@ class Publisher:
         When all were tried, raises the first ClusterError that another attempt may mend.
         """
         due = [each for each in told if each.is_due]
+        errors = await self._write_all(due)
+        for error in errors:
+            if not (is_moot(error) or _is_hopeless(error)):
+                raise error
+        return len(due) - len(errors)
+
+    async def _write_all(self, due: Sequence[Told]) -> list[ClusterError]:
+        """Try all of them; what went wrong."""
         errors: list[ClusterError] = []
         waiting = iter(due)
 
@@ -129,10 +137,7 @@ class Publisher:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(AT_ONCE, len(due))):
                 group.create_task(work())
-        for error in errors:
-            if not (is_moot(error) or _is_hopeless(error)):
-                raise error
-        return len(due) - len(errors)
+        return errors
 
     async def _write(self, told: Told) -> None:
         """The finalizer, then the status, also where the former fails."""

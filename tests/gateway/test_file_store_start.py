@@ -59,7 +59,9 @@ def test_a_second_gateway_on_the_same_directory_is_refused_with_one_line(tmp_pat
 
 def test_a_directory_in_use_is_refused_and_free_again_when_its_holder_dies(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as holder:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(StoreUnavailable, match=rf"{tmp_path}.*pid {holder.pid}\b.*stop it"):

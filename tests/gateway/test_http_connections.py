@@ -421,50 +421,57 @@ async def test_a_small_body_that_came_with_its_request_is_taken_at_once(
                 assert bool(waited) == (size > 32 << 10)
 
 
+class Intake:
+    """How much of bodies is taken at once by a gateway of this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._taken: list[int] = []
+        self._read = 0
+        receiving, following = Connection.data_received, IncomingBody._next
+
+        def noted(connection: Connection, data: bytes) -> None:
+            self._taken.append(len(data))
+            receiving(connection, data)
+
+        async def awaited(body: IncomingBody) -> bytes:
+            self._read += 1
+            return await following(body)
+
+        monkeypatch.setattr(Connection, "data_received", noted)
+        monkeypatch.setattr(IncomingBody, "_next", awaited)
+
+    async def begin(self, wire: Wire, body: bytes) -> None:
+        """Send the head and one byte, and wait until they are being read."""
+        before = self._read
+        wire.send(head("PUT", PATH, body=body) + body[:1])
+        while self._read == before:
+            await turns()
+
+    async def end(self, wire: Wire, body: bytes) -> int:
+        """The most that is taken at once of what is left of it, all of which is there."""
+        self._taken.clear()
+        wire.send(body[1:])
+        assert (await asyncio.to_thread(wire.answer)).status == 200
+        return max(self._taken)
+
+
 async def test_of_many_bodies_little_is_taken_at_once_until_they_are_few_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    taken: list[int] = []
-    read: list[IncomingBody] = []
-    receiving, following = Connection.data_received, IncomingBody._next
-
-    def noted(self: Connection, data: bytes) -> None:
-        taken.append(len(data))
-        receiving(self, data)
-
-    async def awaited(body: IncomingBody) -> bytes:
-        read.append(body)
-        return await following(body)
-
-    async def begin(wire: Wire, body: bytes) -> None:
-        read.clear()
-        wire.send(head("PUT", PATH, body=body) + body[:1])
-        while not read:
-            await turns()
-
-    async def end(wire: Wire, body: bytes) -> int:
-        """The most that is taken at once of what is left of it, all of which is there."""
-        taken.clear()
-        wire.send(body[1:])
-        assert (await asyncio.to_thread(wire.answer)).status == 200
-        return max(taken)
-
-    monkeypatch.setattr(Connection, "data_received", noted)
-    monkeypatch.setattr(IncomingBody, "_next", awaited)
-    large = bytes(4 * WIDTH)
+    intake, large = Intake(monkeypatch), bytes(4 * WIDTH)
     async with serving(MemoryStore()) as url:
         with ExitStack() as stack:
             few = [stack.enter_context(Wire(url)) for _ in range(connection.FEW)]
             another = stack.enter_context(Wire(url))
             for each in few:
-                await begin(each, b"xy")
+                await intake.begin(each, b"xy")
 
-            await begin(another, large)
-            assert 1024 < await end(another, large) <= WIDTH
+            await intake.begin(another, large)
+            assert 1024 < await intake.end(another, large) <= WIDTH
             for each in few:
-                await end(each, b"xy")
-            await begin(another, large)
-            assert await end(another, large) > WIDTH
+                await intake.end(each, b"xy")
+            await intake.begin(another, large)
+            assert await intake.end(another, large) > WIDTH
 
 
 # What is counted

@@ -172,7 +172,7 @@ def test_the_log_tells_of_its_start_and_of_its_end(tmp_path: Path) -> None:
 def test_on_a_terminal_the_log_is_for_people(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "pannier_gateway", "--manifests", str(QUICKSTART), *FREE]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=-1, stderr=theirs) as process:
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=theirs) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.terminate()
@@ -282,7 +282,9 @@ def waiting(tmp_path: Path, config: Path) -> Iterator[tuple[Gateway, str]]:
     """A gateway that has no configuration yet, and what it waits for, by the line it says."""
     command = [sys.executable, "-m", "pannier_gateway", "--config", str(config), *FREE]
     environment = os.environ | {"PANNIER_DATA_DIR": str(tmp_path / "data")}
-    with subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True) as process:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stderr is not None
             line = next(each for each in process.stderr if not each.startswith("{"))

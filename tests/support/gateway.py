@@ -113,7 +113,7 @@ def started(arguments: Sequence[str], log: Path) -> Iterator[Gateway]:
     command = [sys.executable, "-m", "pannier_gateway", *ports, *arguments]
     with (
         log.open("a") as errors,
-        subprocess.Popen(command, stdout=-1, stderr=errors, text=True) as process,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
     ):
         try:
             yield _ready(process, log)

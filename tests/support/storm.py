@@ -154,7 +154,9 @@ def storm(root: Path, seed: int) -> Iterator[Storm]:
     command = [sys.executable, "-m", "support.storm_writer"]
     path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path}
-    with subprocess.Popen(command, stdin=-1, stdout=-1, env=environment) as writer:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as writer:
         yield Storm(root, seed, writer)
 
 

@@ -42,8 +42,9 @@ class Endpoints(Generic[E]):
 
     def pick(self) -> Picked[E]:
         """The endpoint for one exchange. Raises StoreBusy where none is worth asking for now."""
-        chosen = self._choose(self.timing.now())
-        return Picked(chosen, self.count, self.timing, alone=len(self.all) == 1)
+        now = self.timing.now()
+        chosen = self._choose(now)
+        return Picked(chosen, now, self.count, self.timing, alone=len(self.all) == 1)
 
     def shown(self) -> Iterator[ShownEndpoint]:
         now = self.timing.now()

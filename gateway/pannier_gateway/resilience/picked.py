@@ -31,6 +31,7 @@ class Picked(Generic[E]):
     """One exchange with one endpoint: a `with` block that ends as the exchange does.
 
     `answered` is to be called when the answer begins; a block that ends well has been answered.
+    `since` is when it was picked, by which the endpoint's breaker knows its probe.
     `alone`: there is no other endpoint that could be asked instead.
     """
 
@@ -39,12 +40,14 @@ class Picked(Generic[E]):
         "_waits_in_vain",
     )  # fmt: skip
 
-    def __init__(self, endpoint: Standing[E], count: Count, timing: Timing, *, alone: bool) -> None:
+    def __init__(
+        self, endpoint: Standing[E], since: float, count: Count, timing: Timing, *, alone: bool
+    ) -> None:
         self._endpoint = endpoint
         self._count = count
         self._timing = timing
         self._alone = alone
-        self._since = timing.now()
+        self._since = since
         self._task: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waits_in_vain = False

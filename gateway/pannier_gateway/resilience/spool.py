@@ -54,23 +54,23 @@ class Spool:
         self.disk = 0
         self.tapes: set[Tape] = set()
 
+    def __repr__(self) -> str:
+        return f"<Spool {self.memory} bytes in memory, {self.disk} on disk>"
+
     @property
     def crowded(self) -> bool:
-        """Each body on its way holds something besides what is kept of it."""
+        """Whether there are many bodies: each holds something besides what is kept of it here."""
         return len(self.tapes) > FEW
 
     @property
     def most_memory(self) -> int:
-        """Bytes, in which many small bodies have room, too."""
+        """Bytes, of all bodies together; many small ones have room in an eighth, too."""
         return self.limits.memory // 8 if self.crowded else self.limits.memory
 
     @property
     def block(self) -> int:
         """Bytes to read back at once."""
         return BLOCK // 2 if self.crowded else BLOCK
-
-    def __repr__(self) -> str:
-        return f"<Spool {self.memory} bytes in memory, {self.disk} on disk>"
 
 
 class Tape:
@@ -116,7 +116,7 @@ class Tape:
             del piece  # not to be held beside the next
 
     async def close(self) -> None:
-        """Give everything back; what comes is not waited for."""
+        """Give everything back, and leave the body; what comes is not waited for."""
         self._spool.tapes.discard(self)
         if self._coming is not None:
             self._coming.cancel()
@@ -124,6 +124,8 @@ class Tape:
             if not self._coming.cancelled():
                 self._coming.exception()  # whoever read has heard of it, or has left
         self._forget()
+        if isinstance(self._live, AsyncGenerator):
+            await self._live.aclose()
 
     async def _next(self) -> Buffer | None:
         """The next piece, on record by then; None: that was all."""

@@ -32,7 +32,7 @@ class MountedSecrets:
 
     def read(self, name: str, key: str) -> bytes:
         if not all(map(_is_name, (name, key))):  # else any file here could go to a store as a token
-            raise StoreRefused(f"no Secret is called {name!r}, or has a key {key!r}")
+            raise StoreRefused(f"no Secret is called {name!r} or has a key {key!r}: rename it")
         for folder in (self._folder, self._folder.parent / CONFIG_MAPS):
             try:
                 return (folder / name / key).read_bytes()

@@ -63,6 +63,7 @@ class ClientSide:
         context = ssl.create_default_context(cadata=material.authority)
         material.load_into(context)
         context.minimum_version = VERSIONS["TLS12" if config is None else config.min_version]
+        context.options |= ssl.OP_NO_RENEGOTIATION  # in which nothing can be sent for a while
         context.verify_flags |= STRICT
         if config is not None and config.relaxed_x509:
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT

@@ -266,15 +266,13 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _send_chunk(self, piece: Buffer, patience: Patience) -> None:
         if piece:
-            self._transport.write(b"%x\r\n" % len(piece))
-            self._transport.write(piece)
+            self._write(b"%x\r\n" % len(piece))
+            self._write(piece)
             await self._send_piece(b"\r\n", patience, last=False)
 
     async def _send_piece(self, piece: Buffer, patience: Patience, *, last: bool) -> None:
         """Returns when the kernel has every byte. Raises ExchangeError."""
-        if self._failure is not None:
-            raise self._failure
-        self._transport.write(piece)
+        self._write(piece)
         self._handed_on = last
         while not self._writable and self._failure is None:
             self._room = self._loop.create_future()
@@ -282,6 +280,12 @@ class Connection(asyncio.BufferedProtocol):
                 await self._room
         if self._failure is not None:
             raise self._failure
+
+    def _write(self, piece: Buffer) -> None:
+        """Raises ExchangeError: uvloop's own error for a transport that is gone is none."""
+        if self._failure is not None:
+            raise self._failure
+        self._transport.write(piece)
 
     # Receiving
 

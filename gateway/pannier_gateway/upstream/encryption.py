@@ -12,13 +12,14 @@ from typing import cast
 
 SIP = 64 * 1024  # bytes to decrypt at once; TLS keeps as many
 SENT = 32 * 1024  # bytes to encrypt at once, likewise
-RECORD = 17 * 1024  # bytes that may come out beside those of a gulp: TLS decrypts whole records
+RECORD = 17 * 1024  # bytes that may come out beside those that came: TLS decrypts whole records
+HUNG_UP = "it hung up within TLS"
 
 
 class Encryption(asyncio.Transport, asyncio.BufferedProtocol):
     """Stands between a transport and a connection: to the one a protocol, to the other a transport.
 
-    The connection gets what came at once as one. `received` is that one buffer.
+    What came at once is one piece to the connection, too. `received` is the buffer that all share.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Encryption(asyncio.Transport, asyncio.BufferedProtocol):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         self._agreed = asyncio.get_running_loop().create_future()
-        self._failure: ssl.SSLError | None = None
+        self._failure: OSError | None = None
         self._unsent: deque[memoryview] = deque()
         self._blocked = False
 
     def __repr__(self) -> str:
+        if self.is_closing():
+            return "<Encryption, over>"
         return f"<Encryption {self._tls.version()}, {self._incoming.pending} bytes to decrypt>"
 
     async def agree(self) -> None:
@@ -71,15 +74,18 @@ class Encryption(asyncio.Transport, asyncio.BufferedProtocol):
             self._connection.buffer_updated(filled)
 
     def eof_received(self) -> bool:
+        """Whoever means to end says so in TLS; anybody between can cut a connection."""
+        self._failure = self._failure or ConnectionResetError(HUNG_UP)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         cause = self._failure or exc
         if not self._agreed.done():
-            self._agreed.set_exception(cause or ConnectionResetError("it hung up within TLS"))
+            self._agreed.set_exception(cause or ConnectionResetError(HUNG_UP))
             self._agreed.exception()  # nobody may be left to hear of it
         else:
             self._connection.connection_lost(cause)
+        del self._tls, self._incoming, self._outgoing  # or all wait for the collector of cycles
 
     def pause_writing(self) -> None:
         self._blocked = True
@@ -146,8 +152,8 @@ class Encryption(asyncio.Transport, asyncio.BufferedProtocol):
         return filled
 
     def _encrypt(self) -> None:
-        """As much of what is to be sent as goes off at once."""
-        while self._unsent and not self._blocked:
+        """As much of what is to be sent as goes off at once; nothing once TLS is over."""
+        while self._unsent and not (self._blocked or self.is_closing()):
             data = self._unsent.popleft()
             sip, rest = data[:SENT], data[SENT:]
             if rest:

@@ -186,6 +186,26 @@ def test_a_probe_that_is_given_up_is_followed_by_another_soon() -> None:
     assert a.breaker.state == "closed"
 
 
+def test_a_probe_is_given_up_as_the_one_it_is_on_a_clock_that_never_stands_still() -> None:
+    trial = Trial("a", "b")
+    a = trial.endpoints.all[0]
+
+    def now() -> float:
+        trial.time.seconds += 1e-6
+        return trial.time.now()
+
+    trial.endpoints.timing = Timing(now, trial.time.sleep, trial.dice.random)
+    for _ in range(IN_A_ROW):
+        a.breaker.failed(now(), 0.0)
+    trial.time.seconds += 1.0
+
+    with pytest.raises(asyncio.CancelledError):
+        trial.ask(asyncio.CancelledError())
+
+    assert trial.counted == [("a", "probed")]
+    assert a.breaker.state == "open"
+
+
 @pytest.mark.parametrize("error", [dead(), KeptAliveDied("raw"), PoolExhausted("raw")])
 def test_an_exchange_that_never_reached_an_endpoint_does_not_take_it_in_again(
     error: Exception,
@@ -271,8 +291,8 @@ class Swallowing(Trial):
     """Endpoint "a" leaves somebody waiting, and "b" answers."""
 
     def first(self) -> Picked[str]:
-        every = self.endpoints
-        return Picked(every.all[0], every.count, every.timing, alone=len(every.all) == 1)
+        every, now = self.endpoints, self.time.now()
+        return Picked(every.all[0], now, every.count, every.timing, alone=len(every.all) == 1)
 
     async def begin(self) -> "asyncio.Task[None]":
         self.time.seconds += 1.0

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from pannier_gateway.api import connection
 from pannier_gateway.metrics import ResilienceMetrics
 from pannier_gateway.resilience import (
     balance,
@@ -15,6 +16,7 @@ from pannier_gateway.resilience import (
     lag,
     late,
     shared,
+    spool,
     stack,
     standing,
     waiting,
@@ -84,6 +86,12 @@ def test_how_much_goes_in_parts_is_told() -> None:
     kept = sum(size for size in sizes if size <= shared.PARTS.disk_each)
 
     assert f"to {kept >> 30} GiB." in PAGE
+
+
+def test_what_is_held_of_many_uploads_is_told() -> None:
+    assert connection.FEW == spool.FEW
+    assert f"where more than {spool.FEW} are under way" in PAGE
+    assert f"{SPOOL.batch >> 10} KiB gather" in PAGE
 
 
 def test_streams_wait_alike_in_both_directions() -> None:

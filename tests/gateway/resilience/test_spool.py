@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pannier_gateway.errors import BadRequest, Damaged
 from pannier_gateway.resilience.spool import FEW, Spool, SpoolLimits, Tape
 from pannier_gateway.stores.base import Buffer, Source
-from support.stores import Body, streamed
+from support.stores import Body, Held, streamed
 
 BODY = bytes(range(251)) * 40
 SMALL = SpoolLimits(memory_each=1000, memory=3000, disk_each=8000, disk=12_000, batch=0)
@@ -231,6 +231,17 @@ async def test_a_tape_that_is_closed_waits_for_nothing(spool: Spool, tape: Tapes
 
     assert slow.ended
     assert spool.memory == 0
+
+
+async def test_a_body_of_which_no_more_is_wanted_is_closed_with_its_tape(tape: Tapes) -> None:
+    source = Held([b"one", b"two"])
+    closing = tape(source)
+    assert await taken(closing, 1) == b"one"
+    assert not source.closed
+
+    await closing.close()
+
+    assert source.closed
 
 
 async def test_a_body_that_fails_never_looks_like_one_that_has_ended(tape: Tapes) -> None:

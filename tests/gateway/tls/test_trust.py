@@ -421,6 +421,12 @@ def test_nothing_older_than_tls_1_2_is_spoken_on_either_side(
         assert side.context(side.read()).minimum_version is ssl.TLSVersion.TLSv1_2
 
 
+def test_no_store_may_begin_a_handshake_in_the_middle(tmp_path: Path) -> None:
+    side = ClientSide(None, MountedSecrets(tmp_path))
+
+    assert side.context(side.read()).options & ssl.OP_NO_RENEGOTIATION
+
+
 def test_both_ends_keep_a_connection_for_five_minutes() -> None:
     assert PoolLimits().age == CONNECTION_SECONDS == 300
 

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pannier_gateway.upstream.encryption import RECORD, SENT, SIP, Encryption
 from pannier_gateway.upstream.pool import Endpoint, Pool
 from pannier_gateway.upstream.request import Buffer, Request, Streamed
 from support.certificates import Authority, client_context, server_context
+from support.pools import in_use
 from support.scripted import Peer, ScriptedServer, answer, serving
 
 CALM = Patience(connect=20.0, first_byte=20.0, progress=20.0)
@@ -34,8 +35,7 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Gauge:
-    """A buffer of TLS that notes how full it has been: it never shrinks, so that is what it
-    takes."""
+    """A buffer of TLS that notes how full it has been: it never shrinks, so it takes as much."""
 
     def __init__(self, buffer: ssl.MemoryBIO, levels: list[int]) -> None:
         self._buffer = buffer
@@ -70,16 +70,9 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     return levels
 
 
-@asynccontextmanager
-async def pool_of(server: ScriptedServer, identity: Path) -> AsyncIterator[Pool]:
+def pool_of(server: ScriptedServer, identity: Path) -> AbstractAsyncContextManager[Pool]:
     context = client_context(identity, showing=True)
-    pool = Pool(Endpoint("127.0.0.1", urlsplit(server.url).port or 0, lambda: context))
-    try:
-        yield pool
-    finally:
-        pool.close()
-        for _ in range(5):  # turns in which sockets are closed: the server's thread waits for that
-            await asyncio.sleep(0)
+    return in_use(Pool(Endpoint("127.0.0.1", urlsplit(server.url).port or 0, lambda: context)))
 
 
 async def test_tls_keeps_no_more_of_a_long_answer_than_a_sip(identity: Path, held: Held) -> None:

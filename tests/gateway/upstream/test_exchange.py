@@ -383,6 +383,24 @@ async def test_a_fresh_connection_that_ends_is_no_answer(script: Callable[[Peer]
             assert not isinstance(caught.value, KeptAliveDied)
 
 
+async def endless() -> AsyncIterator[bytes]:
+    while True:
+        yield bytes(1024)
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("length", [None, 1 << 40])
+async def test_a_connection_that_ends_within_an_upload_is_no_answer(length: int | None) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.reset()
+
+    with serving(script) as server:
+        async with pool_of(server) as pool:
+            with pytest.raises(NoAnswer):
+                await ask(pool, put(Streamed(endless(), length)))
+
+
 @pytest.mark.parametrize("end", [leaving, resetting])
 async def test_a_kept_connection_that_ends_is_told_apart_and_nothing_is_sent_again(
     end: Callable[[Peer], None],

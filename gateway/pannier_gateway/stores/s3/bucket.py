@@ -47,7 +47,7 @@ from pannier_gateway.upstream.connection import Answer, Patience
 from pannier_gateway.upstream.request import Request, Streamed
 
 UNMET = {304, 412}
-AT_ONCE = 16 * 1024  # bytes of a listing that are read within half a millisecond
+SHORT = 16 * 1024  # bytes of a listing that are read within half a millisecond
 
 Headers = Mapping[str, str]
 Pieces = AsyncIterable[Buffer]
@@ -178,7 +178,7 @@ class S3Bucket:
             return self.recognized(answer)
 
     def recognized(self, answer: Answer) -> Answer:
-        """The same. Raises StoreMisanswered for one by which no S3 answers of an object."""
+        """`answer`, about an object. Raises StoreMisanswered where no S3 would answer so."""
         if not answer.headers.get("etag"):
             raise self._misanswered("no etag")
         return answer
@@ -229,7 +229,7 @@ class S3Bucket:
             query["start-after"] = start_after
         text = await self._done(Call("GET", query=query), LARGEST_LISTING)
         read = partial(self._understood, partial(answers.listed_page, encoded=encoded), text)
-        return read() if len(text) <= AT_ONCE else await asyncio.to_thread(read)
+        return read() if len(text) <= SHORT else await asyncio.to_thread(read)
 
     async def begin_upload(self, key: str, headers: Headers, *, whole_checksum: bool) -> str:
         """A multipart upload of `key`; its id."""

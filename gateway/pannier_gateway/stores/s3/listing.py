@@ -91,20 +91,10 @@ class Lister:
         self, listing: Listing, layout: Layout
     ) -> AsyncGenerator[Record | str, None]:
         """What the listing shows from its start on: living records and prefixes, in order."""
-        prefix = stored_prefix(listing.prefix, layout)
-        most = ENTRIES_A_PAGE if listing.delimiter else min(ENTRIES_A_PAGE, listing.limit + 1)
         shown = resumed_prefix(listing)
-        encoded = layout != "marked"  # whose keys XML can hold
         here, tries = Place(begin(listing, layout)), 1
         while True:
-            asked = partial(
-                self._keys.listed, prefix, here.start, most, here.token, encoded=encoded
-            )
-            page = await steadily(asked, tries)
-            if not advances(here, page):
-                raise StoreMisanswered(
-                    f"{self._keys.place} lists keys again, or not in order: {S3.check}"
-                )
+            page = await self._page_at(here, listing, layout, tries)
             tries = TRIES  # who has come so far does not begin anew for a connection that ends
             candidates = self._candidates(page, listing, layout)
             async for entry in self._living(candidates, shown):
@@ -116,6 +106,20 @@ class Lister:
             if candidates and shown is not None and candidates[-1].folded == shown:
                 beyond = stored_prefix(shown, layout) + LAST
                 here = Place(beyond, told=beyond)
+
+    async def _page_at(
+        self, here: Place, listing: Listing, layout: Layout, tries: int
+    ) -> ListedPage:
+        """The keys from there on. Raises StoreMisanswered where the engine does not go on."""
+        prefix = stored_prefix(listing.prefix, layout)
+        most = ENTRIES_A_PAGE if listing.delimiter else min(ENTRIES_A_PAGE, listing.limit + 1)
+        encoded = layout != "marked"  # whose keys XML can hold
+        asked = partial(self._keys.listed, prefix, here.start, most, here.token, encoded=encoded)
+        page = await steadily(asked, tries)
+        if not advances(here, page):
+            told = f"{self._keys.place} lists keys again, or not in order"
+            raise StoreMisanswered(f"{told}: {S3.check}")
+        return page
 
     def _candidates(self, page: ListedPage, listing: Listing, layout: Layout) -> list[Candidate]:
         self._tell_of_unreadable(page)
@@ -196,17 +200,18 @@ def begin(listing: Listing, layout: Layout) -> str:
 def advances(here: Place, page: ListedPage) -> bool:
     """Whether a page goes on from there: where none does, a listing would never end."""
     if page.keys and here.told:
-        return in_order(page.keys[0].key) > in_order(here.told)
+        return rank(page.keys[0].key) > rank(here.told)
     return bool(page.keys) or not page.more or page.token != here.token
 
 
 def following(here: Place, page: ListedPage) -> Place:
+    """Where the listing goes on after that page."""
     told = page.keys[-1].key if page.keys else here.told
     return Place("" if page.token else told, page.token, told)
 
 
-def in_order(key: str) -> bytes:
-    """What keys are listed in the order of."""
+def rank(key: str) -> bytes:
+    """By which an engine lists its keys in order: its bytes."""
     return key.encode(errors="surrogateescape")
 
 

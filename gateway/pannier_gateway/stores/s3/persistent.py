@@ -1,5 +1,5 @@
 """A bucket that is asked again, at once, where a connection ends: for a probe, which asks a hundred
-things in a row, and would begin anew with the first that nobody answers. So would a listing."""
+things in a row, and would begin anew with the first that nobody answers; a listing would, too."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -12,7 +12,7 @@ from pannier_gateway.stores.s3.bucket import Call, Headers, S3Bucket, SentPart
 from pannier_gateway.upstream.connection import Answer
 from pannier_gateway.upstream.errors import AnswerCut, NoAnswer
 
-TRIES = 6
+TRIES = 6  # the first included
 
 T = TypeVar("T")
 

@@ -39,4 +39,4 @@ class Completion(Writing):
             return
         await super().attempt()
         if await self._seen() == before:
-            raise StoreUnavailable("the store says of an upload that it is done, and shows nothing")
+            raise StoreUnavailable("a store says that an upload is done, and shows none: ask again")
