@@ -233,7 +233,7 @@ def list_objects(files: Session) -> None:
 
 
 def watch_expiry(sessions: Session) -> None:
-    lifetime = timedelta(seconds=1)
+    lifetime = timedelta(seconds=2)
     sessions.put(b"for a moment", "token", expiration=Expiration.ttl(lifetime))
     started = time.monotonic()
     print(f"  stored for {lifetime.seconds} s: {sessions.get('token').read().decode()!r}")

@@ -12,6 +12,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import boto3  # type: ignore[import-untyped]
+from botocore.config import Config  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 
 from pannier_gateway.clock import Clock, system_clock
@@ -203,6 +204,7 @@ def client(engine: Engine) -> Any:
         region_name=REGION,
         aws_access_key_id=engine.keys.access_key,
         aws_secret_access_key=engine.keys.secret_key,
+        config=Config(retries={"total_max_attempts": 10}),  # MinIO says too early that it is ready
     )
 
 
